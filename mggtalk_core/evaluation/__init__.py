@@ -1,0 +1,1 @@
+"""Metrics and the tables of the paper (paper 4.1)."""

@@ -1,0 +1,1 @@
+"""Symmetric Gaussian prediction (paper 3.2)."""

@@ -1,0 +1,1 @@
+"""Depth-aware symmetric geometry reconstruction (paper 3.1)."""

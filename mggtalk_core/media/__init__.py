@@ -1,0 +1,1 @@
+"""Images, video and sound in and out; filling of holes in images."""

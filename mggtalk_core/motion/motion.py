@@ -1,0 +1,63 @@
+"""`Motion`: what drives the head, frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..record import Record
+
+
+@dataclass(frozen=True)
+class Sound(Record):
+    """A piece of sound."""
+
+    samples: Float[Tensor, "channels time"]
+    """Samples in -1..1."""
+    rate: int
+    """Samples per second."""
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return self.samples.shape[-1] / self.rate
+
+
+@dataclass(frozen=True)
+class Rest(Record):
+    """The driver's neutral state, which ``reference="neutral"`` subtracts."""
+
+    beta: Float[Tensor, "52"]
+    gaze: Float[Tensor, "4"]
+    rotation: Float[Tensor, "3 3"]
+    translation: Float[Tensor, "3"]
+
+
+@dataclass(frozen=True)
+class Motion(Record):
+    """A driving signal of ``T`` frames in the driver's own terms; `retarget` turns it into the portrait's terms."""
+
+    beta: Float[Tensor, "T 52"]
+    """Driving expression ``beta_d`` in the order of `BLENDSHAPES`; nominally 0..1, not clamped."""
+    gaze: Float[Tensor, "T 4"]
+    """Eyeball rotation in radians: left yaw, left pitch, right yaw, right pitch; +yaw to the subject's left, +pitch up."""
+    rotation: Float[Tensor, "T 3 3"]
+    """Head rotation, canonical to camera axes; a head that looks into the camera has diag(1, -1, -1)."""
+    translation: Float[Tensor, "T 3"]
+    """Head translation in the camera, units of 10 cm."""
+    fps: float
+    rest: Rest
+    eye_distance: float
+    """Distance between the driver's eyeballs in units; scales its translation onto another head."""
+    kind: str
+    """``video``, ``audio``, ``rig``, ``file`` or ``mixed``."""
+    sound: Sound | None = None
+    """The sound that belongs to the motion, if any."""
+    held: tuple[int, ...] = ()
+    """Frames in which the driver's face was not found and whose values are interpolated or held."""
+
+    def __len__(self) -> int:
+        """Return the number of frames ``T``."""
+        return self.beta.shape[0]

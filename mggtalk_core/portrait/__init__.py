@@ -1,0 +1,1 @@
+"""What is in the picture: landmarks, expression, parsing, crop, torso-background."""

@@ -1,0 +1,1 @@
+"""Cameras, splat rasterisers, compositing and inpainting (paper D.5)."""
