@@ -1,0 +1,145 @@
+"""Sound in, and its conversion."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .sound import Sound
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+    from av.container import InputContainer
+
+CHUNK_SECONDS = 10.0
+"""Sound is resampled in pieces of this length, so that long sound needs no second copy in float64."""
+
+
+def read_sound(path: str | os.PathLike[str]) -> Sound:
+    """Read the first sound stream of a sound or video file, at its own rate and with its own channels.
+
+    Samples that are not finite become 0, with a warning that counts them.
+
+    Raises:
+        InputError: no such file, not a media file, no sound stream, or no sample that can be decoded.
+    """
+    import av
+
+    if not Path(path).is_file():
+        raise InputError(f"No sound at {path}; check the path.")
+    try:
+        with av.open(os.fspath(path)) as container:
+            if not container.streams.audio:
+                raise InputError(f"{path} has no sound; give a file with a sound track.")
+            sound = _decode(container)
+    except (av.FFmpegError, UnicodeError) as error:
+        raise InputError(f"{path} is not sound that can be read, or is damaged; give a WAV, MP3 or FLAC file.") from error
+    if sound.samples.shape[1] == 0:
+        raise InputError(f"{path} holds no samples; give a sound of at least a few milliseconds.")
+    return _finite(sound, path)
+
+
+def to_mono(sound: Sound) -> Sound:
+    """Return the mean of all channels as one channel."""
+    if sound.samples.shape[0] == 1:
+        return sound
+    return Sound(sound.samples.mean(dim=0, keepdim=True), sound.rate)
+
+
+def resample(sound: Sound, rate: int) -> Sound:
+    """Return the sound at ``rate`` samples per second: round(seconds x rate) samples, band-limited, no delay."""
+    if sound.rate == rate:
+        return sound
+    channels, count = sound.samples.shape
+    wanted = max(1, round(count * rate / sound.rate))
+    output = torch.zeros(channels, wanted)
+    for channel in range(channels):
+        _resample_channel(sound.samples[channel].numpy(), sound.rate, output[channel].numpy(), rate)
+    return Sound(output, rate)
+
+
+def _resample_channel(samples: np.ndarray, rate: int, output: np.ndarray, output_rate: int) -> None:
+    """Fill ``output`` piece by piece through one stateful resampler: the result does not depend on the pieces."""
+    import soxr
+
+    stream = soxr.ResampleStream(rate, output_rate, 1, dtype="float32", quality="HQ")
+    step = int(CHUNK_SECONDS * rate)
+    done = 0
+    for start in range(0, len(samples), step):
+        piece = stream.resample_chunk(samples[start : start + step], last=start + step >= len(samples))
+        piece = piece[: len(output) - done]
+        output[done : done + len(piece)] = piece
+        done += len(piece)
+
+
+def _decode(container: InputContainer) -> Sound:
+    """Decode into one growing buffer: a list of pieces joined at the end would need the memory twice."""
+    expected = (container.duration or 0) / 1_000_000 + 1.0
+    buffer, count, rate = torch.zeros(1, 0), 0, 1
+    for rate, piece in _pieces(container):
+        if count == 0:
+            buffer = torch.empty(piece.shape[0], int(expected * rate) + piece.shape[1])
+        if count + piece.shape[1] > buffer.shape[1]:
+            grown = torch.empty(buffer.shape[0], 2 * (count + piece.shape[1]))
+            grown[:, :count] = buffer[:, :count]
+            buffer = grown
+        buffer[:, count : count + piece.shape[1]] = torch.from_numpy(piece)
+        count += piece.shape[1]
+    return _in_step(Sound(buffer[:, :count], rate), container)
+
+
+def _pieces(container: InputContainer) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield rate and float samples [channels, time]; rate and channels stay those of the first frame throughout."""
+    import av
+
+    converter = layout = None
+    rate = 1
+    for frame in _frames(container):
+        if layout is None:
+            rate, layout = frame.sample_rate, frame.layout
+        kind = (frame.sample_rate, frame.layout.name, frame.format.name)
+        if converter is None or converter[0] != kind:  # some recordings change format halfway
+            converter = kind, av.AudioResampler(format="fltp", layout=layout, rate=rate)
+        for converted in converter[1].resample(frame):
+            yield rate, converted.to_ndarray()
+    if converter is not None:
+        for converted in converter[1].resample(None):
+            yield rate, converted.to_ndarray()
+
+
+def _frames(container: InputContainer) -> Iterator[AudioFrame]:
+    """Yield decoded frames; a damaged packet is skipped, as players do."""
+    import av
+
+    for packet in container.demux(audio=0):
+        with contextlib.suppress(av.InvalidDataError):
+            yield from packet.decode()
+
+
+def _in_step(sound: Sound, container: InputContainer) -> Sound:
+    """Shift the sound of a video file so that its first sample falls on the first picture."""
+    video = next((stream for stream in container.streams.video if stream.start_time is not None), None)
+    audio = container.streams.audio[0]
+    if video is None or audio.start_time is None or sound.samples.shape[1] == 0:
+        return sound
+    late = float(audio.start_time * audio.time_base - video.start_time * video.time_base)
+    shift = round(late * sound.rate)
+    if shift == 0 or abs(shift) >= sound.samples.shape[1]:
+        return sound
+    return Sound(torch.nn.functional.pad(sound.samples, (shift, 0)), sound.rate)
+
+
+def _finite(sound: Sound, path: str | os.PathLike[str]) -> Sound:
+    broken = int((~torch.isfinite(sound.samples)).sum())
+    if not broken:
+        return sound
+    warnings.warn(f"{path}: {broken} samples were not finite and are set to 0", stacklevel=3)
+    return Sound(torch.nan_to_num(sound.samples, nan=0.0, posinf=0.0, neginf=0.0), sound.rate)
