@@ -41,7 +41,7 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
                 raise InputError(f"{path} has no sound; give a file with a sound track.")
             sound = _decode(container)
     except (av.FFmpegError, UnicodeError) as error:
-        raise InputError(f"{path} is not sound that can be read, or is damaged; give a WAV, MP3 or FLAC file.") from error
+        raise InputError(f"{path} is not readable sound, or is damaged; give a WAV, MP3 or FLAC file.") from error
     if sound.samples.shape[1] == 0:
         raise InputError(f"{path} holds no samples; give a sound of at least a few milliseconds.")
     return _finite(sound, path)

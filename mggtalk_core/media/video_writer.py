@@ -26,8 +26,8 @@ class VideoWriter:
     """Write an MP4 frame by frame in flat memory; it appears under its name only when it is complete.
 
     Use it as a context manager: leaving it normally finishes the file, leaving it by any exception (Ctrl-C too) removes
-    what was written. Odd sizes are padded by one pixel, repeating the edge. Sound is written in step with the frames and
-    cut where the frames end.
+    what was written. Odd sizes are padded by one pixel, repeating the edge. Sound is written in step with the frames
+    and cut where the frames end.
 
     Raises:
         InputError: the file cannot be written, the disk is full, or a frame has another size than was announced.
