@@ -16,7 +16,7 @@ def fill(
 ) -> Float[Tensor, "channels height width"]:
     """Fill the pixels that are not known smoothly from those that are.
 
-    Push-pull (Gortler et al. 1996, The Lumigraph, section 3.4): averages of the known pixels are pushed up a pyramid and
+    Push-pull (Gortler et al. 1996, The Lumigraph, section 3.4): means of the known pixels are pushed up a pyramid and
     pulled down into the holes; relaxation at every level removes the blocks this alone would leave.
 
     Args:
