@@ -1,0 +1,23 @@
+"""How the kernels are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numba
+
+
+def kernel(**options: object) -> Callable[[Callable], Callable]:
+    """Return a decorator that compiles a function without the GIL, cached on disk where a folder can be written.
+
+    Kernels call only kernels of their own file: numba notices changes in no other.
+    """
+    options = {"nogil": True, "error_model": "numpy", **options}
+
+    def compiled(function: Callable) -> Callable:
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except (RuntimeError, OSError):  # no folder for the cache can be written: compile in every process
+            return numba.njit(**options)(function)
+
+    return compiled
