@@ -58,28 +58,21 @@ class FaceDetector:
         self._network = network
         self._anchors = _anchors()
 
-    def detect(self, image: np.ndarray) -> list[Detection]:
+    def detect(self, image: np.ndarray, *, turns: tuple[int, ...] = (0, 1, 3, 2)) -> list[Detection]:
         """Find the faces in a picture [H,W,3] (uint8), best first.
 
-        Looks at the whole picture first; at tiles when it shows no face or only small ones; at the picture turned by
-        quarters when that shows none either.
+        Looks at the whole picture, and at tiles of it when that shows no face or only small ones; then the same with
+        the picture turned by the next number of quarters in ``turns``, until there is a face.
         """
-        for turns in (0, 1, 3, 2):
-            found = self._detect_upright(image, turns)
+        for quarters in turns:
+            found = self._detect_turned(image, quarters * np.pi / 2)
             if found:
                 return found
         return []
 
-    def detect_whole(self, image: np.ndarray) -> list[Detection]:
-        """Find the larger faces in an upright picture: one run of the network."""
-        height, width = image.shape[:2]
-        whole = Region(np.array([width / 2, height / 2]), float(max(height, width)))
-        return suppress(self._candidates(image, whole))
-
-    def _detect_upright(self, image: np.ndarray, turns: int) -> list[Detection]:
+    def _detect_turned(self, image: np.ndarray, angle: float) -> list[Detection]:
         height, width = image.shape[:2]
         longer = max(height, width)
-        angle = turns * np.pi / 2
         whole = Region(np.array([width / 2, height / 2]), float(longer), angle)
         found = suppress(self._candidates(image, whole))
         for level in TILE_LEVELS:
