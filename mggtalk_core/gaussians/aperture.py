@@ -1,0 +1,57 @@
+"""Eyeballs show only between the lids, teeth and tongue only between the lips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..record import Record
+
+
+@dataclass(frozen=True)
+class Aperture(Record):
+    """An opening bounded by an upper and a lower contour of the head model, seen from the front."""
+
+    upper: Int[Tensor, "u"]
+    """Vertices of the upper contour, by rising x."""
+    lower: Int[Tensor, "l"]
+    margin: float
+    """How far behind the contour a point may still show, units."""
+    softness: float
+    """Width of the transition, units."""
+
+    def __call__(self, vertices: Float[Tensor, "vertices 3"], points: Float[Tensor, "k 3"]) -> Float[Tensor, "k"]:
+        """Return 1 for points inside the opening, 0 outside, with a soft edge."""
+        upper, lower = vertices[self.upper], vertices[self.lower]
+        x, y = points[:, 0], points[:, 1]
+        top, bottom = _interpolate(x, upper[:, 0], upper[:, 1]), _interpolate(x, lower[:, 0], lower[:, 1])
+        left, right = torch.minimum(upper[0, 0], lower[0, 0]), torch.maximum(upper[-1, 0], lower[-1, 0])
+        # A shut opening hides everything, whatever the margin.
+        open_height = ((top - bottom) / self.softness).clamp(0.0, 1.0)
+        depth = torch.stack((top - y, y - bottom, x - left, right - x)).amin(dim=0)
+        return ((depth + self.margin) / self.softness).clamp(0.0, 1.0) * open_height
+
+
+def aperture_of(
+    loop: Int[Tensor, "m"], neutral: Float[Tensor, "vertices 3"], margin: float, softness: float
+) -> Aperture:
+    """Split a closed contour at its two corners (smallest and largest x) into an upper and a lower half."""
+    positions = neutral[loop]
+    ring = torch.roll(loop, -int(positions[:, 0].argmin()))
+    corner = int(neutral[ring][:, 0].argmax())
+    one = ring[: corner + 1]
+    two = torch.cat((ring[corner:], ring[:1])).flip(0)
+    one_is_upper = bool(neutral[one][:, 1].mean() >= neutral[two][:, 1].mean())
+    return Aperture(one if one_is_upper else two, two if one_is_upper else one, margin, softness)
+
+
+def _interpolate(x: Float[Tensor, "k"], knots: Float[Tensor, "m"], values: Float[Tensor, "m"]) -> Float[Tensor, "k"]:
+    """Piecewise linear interpolation, constant beyond the ends; knots need not be strictly rising."""
+    knots = torch.cummax(knots, dim=0).values
+    right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
+    left = right - 1
+    t = ((x - knots[left]) / (knots[right] - knots[left]).clamp(min=1e-9)).clamp(0.0, 1.0)
+    return values[left] + t * (values[right] - values[left])

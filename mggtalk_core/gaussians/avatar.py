@@ -1,0 +1,105 @@
+"""`Avatar`: the part of the Gaussians that is the same in every frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..geometry.points import HeadPoints, Label
+from ..head.model import Part
+from ..motion.deform import Binding, deform, model_vertices
+from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..portrait.portrait import Portrait
+from ..record import Record
+from .aperture import Aperture, aperture_of
+from .colours import point_colours
+from .discs import Discs, discs_on
+from .inner import is_mouth, part_of
+from .neighbours import Tangents, surface_tangents
+
+STRETCH = 2.5
+"""Visible skin may grow this many times before it tears and shows the backing."""
+PROBES: tuple[dict[str, float], ...] = (
+    {"jawOpen": 1.0},
+    {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
+    {"mouthUpperUpLeft": 1.0, "mouthUpperUpRight": 1.0, "mouthLowerDownLeft": 1.0, "mouthLowerDownRight": 1.0},
+)
+"""Expressions that open lips and lids: pixels that they part are not neighbours."""
+LID_MARGIN, LIP_MARGIN = 0.012, 0.02
+EDGE_SOFTNESS = 0.012
+
+
+@dataclass(frozen=True)
+class Avatar(Record):
+    """Everything of the Gaussians that does not depend on the frame."""
+
+    points: HeadPoints
+    binding: Binding
+    tangents: Tangents
+    discs: Discs
+    apertures: tuple[Aperture, ...]
+    behind: tuple[Int[Tensor, "k"], ...]
+    """For each aperture the rows of the points that show only through it."""
+    colours: Float[Tensor, "g 3"]
+    """Base colour of every Gaussian: points, then children."""
+    opacities: Float[Tensor, "g"]
+    labels: UInt8[Tensor, "g"]
+
+    @property
+    def seen_count(self) -> int:
+        """Number of visible and mirrored points: those that get children."""
+        return self.points.visible_count + self.points.mirrored_count
+
+
+def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Avatar:
+    """Prepare the frame-independent part of the analytic Gaussians."""
+    part = part_of(binding.model, points.triangle)
+    seen = points.visible_count + points.mirrored_count
+    colours, opacities = point_colours(portrait, points, binding, part)
+    child_label = torch.full((seen,), int(Label.CHILD), dtype=points.labels.dtype, device=points.labels.device)
+    apertures, behind = _apertures(points, binding, part)
+    return Avatar(
+        points=points,
+        binding=binding,
+        tangents=_tangents(points, binding, part),
+        discs=discs_on(points.triangle[seen:], binding.model.triangles, binding.rest),
+        apertures=apertures,
+        behind=behind,
+        colours=torch.cat((colours, colours[:seen])),
+        opacities=torch.cat((opacities, opacities[:seen])),
+        labels=torch.cat((points.labels, child_label)),
+    )
+
+
+def _tangents(points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]) -> Tangents:
+    count = points.visible_count
+    probes = [_probe(points, binding, shapes) for shapes in PROBES]
+    camera = points.fit.camera
+    center = -camera.rotation.T @ camera.translation
+    facing = normalize(center - points.positions[:count], dim=-1)
+    # Off-mesh points (-1) and skin (FACE, SCALP) are one surface: hairline, brows and glasses lie on the skin.
+    sheet = part[:count].clamp(min=1)
+    spacing = float(camera.to_camera(points.positions[:count])[:, 2].median() / camera.focal)
+    return surface_tangents(points, sheet, probes, facing, spacing, STRETCH)
+
+
+def _probe(points: HeadPoints, binding: Binding, shapes: dict[str, float]) -> Float[Tensor, "n 3"]:
+    beta = points.fit.beta_s.clone()
+    for name, value in shapes.items():
+        beta[BLENDSHAPE_INDEX[name]] = value
+    return deform(points, binding, beta, points.fit.gaze)
+
+
+def _apertures(
+    points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]
+) -> tuple[tuple[Aperture, ...], tuple[Int[Tensor, "k"], ...]]:
+    model, fit = binding.model, points.fit
+    neutral = model_vertices(model, fit, torch.zeros_like(fit.beta_s), torch.zeros_like(fit.gaze))
+    loops = ((model.eyelid_left, LID_MARGIN), (model.eyelid_right, LID_MARGIN), (model.inner_lip, LIP_MARGIN))
+    masks = (part == Part.EYE_LEFT, part == Part.EYE_RIGHT, is_mouth(part))
+    apertures = tuple(aperture_of(loop, neutral, margin, EDGE_SOFTNESS) for loop, margin in loops)
+    return apertures, tuple(torch.nonzero(mask).squeeze(-1) for mask in masks)

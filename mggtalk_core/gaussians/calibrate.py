@@ -1,0 +1,71 @@
+"""Calibration of colours and opacities against the source picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ..head.camera import Camera
+from ..portrait.portrait import Portrait
+from .avatar import Avatar
+from .frame import frame_gaussians
+from .gaussians import Gaussians
+
+RenderFunction = Callable[
+    [Gaussians, Camera, Float[Tensor, "3"]], tuple[Float[Tensor, "3 h w"], Float[Tensor, "1 h w"]]
+]
+"""``(gaussians, camera, background) -> (rgb, alpha)``: the rasteriser is handed in, for it lies behind this stage."""
+
+ROUNDS = 3
+GAIN = 0.9
+FLAT = 0.5
+"""Grey of the flat background that the head is rendered over."""
+
+
+def calibrate(avatar: Avatar, portrait: Portrait, render: RenderFunction, rounds: int = ROUNDS) -> Avatar:
+    """Add what the render at the source pose lacks to the Gaussians of each pixel, a few times over.
+
+    Splatting blurs by the width of the Gaussians; this fixed-point iteration (Van Cittert's deconvolution) takes the
+    blur back, and brings the soft edge of the head to the matte.
+    """
+    fit = avatar.points.fit
+    background = torch.full((3,), FLAT, device=portrait.crop.device)
+    target = portrait.crop * portrait.matte + FLAT * (1.0 - portrait.matte)
+    for _ in range(rounds):
+        rgb, alpha = render(frame_gaussians(avatar, fit.beta_s, fit.gaze), fit.camera, background)
+        avatar = replace(
+            avatar,
+            colours=_corrected(avatar, GAIN * (target - rgb)),
+            opacities=_matched(avatar, portrait.matte / alpha.clamp(min=0.05)),
+        )
+    return avatar
+
+
+def _child_rows(avatar: Avatar) -> slice:
+    first = len(avatar.points.positions)
+    return slice(first, first + avatar.points.visible_count)
+
+
+def _corrected(avatar: Avatar, error: Float[Tensor, "3 512 512"]) -> Float[Tensor, "g 3"]:
+    """Return colours moved by the error at the parents' pixels and at the children's corners between four pixels."""
+    colours = avatar.colours.clone()
+    column, row = avatar.points.pixel.long().unbind(-1)
+    colours[: avatar.points.visible_count] += error[:, row, column].T
+    corner = avg_pool2d(torch.nn.functional.pad(error[None], (0, 1, 0, 1), mode="replicate"), 2, stride=1)[0]
+    colours[_child_rows(avatar)] += corner[:, row, column].T
+    return colours.clamp(0.0, 1.0)
+
+
+def _matched(avatar: Avatar, ratio: Float[Tensor, "1 512 512"]) -> Float[Tensor, "g"]:
+    """Return opacities scaled toward the matte where the head is not solid."""
+    opacities = avatar.opacities.clone()
+    column, row = avatar.points.pixel.long().unbind(-1)
+    scale = ratio[0, row, column].clamp(0.5, 2.0)
+    for rows in (slice(0, avatar.points.visible_count), _child_rows(avatar)):
+        opacities[rows] = (opacities[rows] * scale).clamp(0.0, 1.0)
+    return opacities

@@ -1,0 +1,69 @@
+"""Base colour and opacity of every point (analytic start of the Gaussian decoder, paper D.3)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..geometry.points import HeadPoints, Label
+from ..head.model import Part
+from ..motion.deform import Binding
+from ..portrait.portrait import Portrait
+from .inner import eyeball_angle, eyeball_profile, inner_colours, profile_colours
+from .skin import sample_picture, skin_colours
+
+INTERIOR_OPACITY = 0.97
+BACKING_OPACITY = 0.95
+
+
+def point_colours(
+    portrait: Portrait, points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:
+    """Return colour and opacity per point: pixel and matte where seen, twin where mirrored, model elsewhere."""
+    count, seen = points.visible_count, points.visible_count + points.mirrored_count
+    column, row = points.pixel.long().unbind(-1)
+    colours = torch.zeros_like(points.positions)
+    opacities = torch.full_like(points.positions[:, 0], INTERIOR_OPACITY)
+    colours[:count] = portrait.crop[:, row, column].T
+    opacities[:count] = portrait.matte[0, row, column]
+    twin = points.mirror_of.long()
+    colours[count:seen], opacities[count:seen] = colours[twin], opacities[twin]
+    light = face_light(portrait)
+    model = binding.model
+    vertex = skin_colours(portrait, model, points.fit, binding.rest)
+    hidden = (model.parts != Part.FACE) & (model.parts != Part.SCALP)
+    vertex[hidden] = inner_colours(model, binding.rest, light)[hidden]
+    corners = vertex[model.triangles[points.triangle[seen:].long()]]
+    colours[seen:] = (corners * points.barycentric[seen:, :, None]).sum(dim=1)
+    opacities[points.labels == int(Label.BACKING)] = BACKING_OPACITY
+    _paint_eyeballs(colours, points, binding, part, light)
+    return colours, opacities
+
+
+def face_light(portrait: Portrait) -> Float[Tensor, "3"]:
+    """Return the bright skin colour of the face, which stands for the light that falls on it."""
+    x, y = portrait.landmarks[:468, 0], portrait.landmarks[:468, 1]
+    face = sample_picture(portrait.crop, torch.stack((x, y), dim=-1))
+    return torch.quantile(face, 0.75, dim=0)
+
+
+def _paint_eyeballs(
+    colours: Float[Tensor, "n 3"],
+    points: HeadPoints,
+    binding: Binding,
+    part: Int[Tensor, "n"],
+    light: Float[Tensor, "3"],
+) -> None:
+    """Colour the hidden part of both eyeballs, in place, by the angle from the line of sight."""
+    count = points.visible_count
+    fit = points.fit
+    centers = binding.model.eye_centers(fit.identity)
+    for side, eye in enumerate((Part.EYE_LEFT, Part.EYE_RIGHT)):
+        gaze = fit.gaze[2 * side : 2 * side + 2]
+        rows = torch.nonzero(part == eye).squeeze(-1)
+        angle = eyeball_angle(points.positions[rows], centers[side], gaze)
+        seen = rows < count
+        profile = eyeball_profile(angle[seen], colours[rows[seen]], light)
+        hidden = rows >= count + points.mirrored_count
+        colours[rows[hidden]] = profile_colours(profile, angle[hidden])

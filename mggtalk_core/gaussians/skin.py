@@ -1,0 +1,99 @@
+"""Colour of the head model's skin, known where the picture shows it and diffused to where it does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import grid_sample, max_pool2d
+
+from ..head.head_fit import HeadFit
+from ..head.model import HeadModel, Part
+from ..head.zbuffer import rasterize_mesh
+from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..portrait.portrait import CROP_SIZE, Portrait
+
+SEEN_DEPTH = 0.01
+"""A vertex within 1 mm behind the front surface counts as seen."""
+MATTE_EROSION = 9
+"""Width in pixels of the window that keeps colours clear of the soft edge of the head."""
+LASH_REACH = 0.035
+"""Skin this close to the edge of a lid carries lashes and shadow, so its colour is taken from farther up."""
+LIP_REACH = 0.012
+"""The seam between the lips is darker than the lips."""
+
+
+def sample_picture(image: Float[Tensor, "c 512 512"], pixels: Float[Tensor, "k 2"]) -> Float[Tensor, "k c"]:
+    """Read an image bilinearly at continuous crop pixels; the border repeats."""
+    grid = (pixels / CROP_SIZE * 2.0 - 1.0)[None, None]
+    return grid_sample(image[None], grid, align_corners=False, padding_mode="border")[0, :, 0].T
+
+
+def skin_colours(
+    portrait: Portrait, model: HeadModel, fit: HeadFit, rest: Float[Tensor, "vertices 3"]
+) -> Float[Tensor, "vertices 3"]:
+    """Return a colour per vertex: the picture's where it shows the vertex, else its mirror twin's, else diffused."""
+    projected = fit.camera.project(rest)
+    known = _seen(portrait, model, rest, projected) & ~_contaminated(model, rest)
+    colours = sample_picture(portrait.crop, projected[:, :2]) * known[:, None]
+    twin = ~known & known[model.mirror]
+    colours = torch.where(twin[:, None], colours[model.mirror], colours)
+    return _diffuse(colours, known | twin, model)
+
+
+def _is_skin(model: HeadModel) -> Bool[Tensor, "vertices"]:
+    return (model.parts == Part.FACE) | (model.parts == Part.SCALP)
+
+
+def _seen(
+    portrait: Portrait, model: HeadModel, rest: Float[Tensor, "vertices 3"], projected: Float[Tensor, "vertices 3"]
+) -> Bool[Tensor, "vertices"]:
+    """Tell which skin vertices the picture shows, away from the silhouette."""
+    depth, _, _ = rasterize_mesh(projected, model.triangles, CROP_SIZE, CROP_SIZE)
+    column, row = projected[:, :2].long().unbind(-1)
+    inside = (column >= 0) & (row >= 0) & (column < CROP_SIZE) & (row < CROP_SIZE)
+    column, row = column.clamp(0, CROP_SIZE - 1), row.clamp(0, CROP_SIZE - 1)
+    front = depth[row, column]
+    pad = MATTE_EROSION // 2
+    solid = -max_pool2d(-portrait.matte[None], MATTE_EROSION, stride=1, padding=pad)[0, 0]
+    visible = inside & (front > 0) & (projected[:, 2] < front + SEEN_DEPTH) & (solid[row, column] > 0.9)
+    return visible & _is_skin(model)
+
+
+def _contaminated(model: HeadModel, rest: Float[Tensor, "vertices 3"]) -> Bool[Tensor, "vertices"]:
+    """Tell which vertices lie so near a lid's edge or the lips' seam that the picture shows lashes or shadow there."""
+    blinks = [BLENDSHAPE_INDEX[name] for name in ("eyeBlinkLeft", "eyeBlinkRight")]
+    lid = model.expression_basis[blinks].norm(dim=-1).amax(dim=0) > 0.01
+    lids = torch.cat((model.eyelid_left, model.eyelid_right))
+    near_lid = torch.cdist(rest, rest[lids]).amin(dim=1) < LASH_REACH
+    near_seam = torch.cdist(rest, rest[model.inner_lip]).amin(dim=1) < LIP_REACH
+    return (lid & near_lid) | near_seam
+
+
+def _diffuse(
+    colours: Float[Tensor, "vertices 3"], known: Bool[Tensor, "vertices"], model: HeadModel
+) -> Float[Tensor, "vertices 3"]:
+    """Solve Laplace's equation on the mesh's edges with the known colours as boundary values."""
+    from scipy.sparse import coo_matrix, diags
+    from scipy.sparse.linalg import spsolve
+
+    skin = _is_skin(model).cpu().numpy()
+    faces = model.triangles.cpu().numpy()
+    faces = faces[skin[faces].all(axis=1)]
+    edges = np.concatenate((faces[:, :2], faces[:, 1:], faces[:, ::2]))
+    count = len(skin)
+    ones = np.ones(len(edges))
+    graph = coo_matrix((ones, (edges[:, 0], edges[:, 1])), shape=(count, count)).tocsr()
+    graph = graph + graph.T
+    fixed = known.cpu().numpy()
+    free = skin & ~fixed
+    values = colours.cpu().double().numpy()
+    mean = values[fixed].mean(axis=0) if fixed.any() else np.full(3, 0.5)
+    # The weak pull to the mean gives pieces of mesh without any known vertex a colour too.
+    degree = np.asarray(graph.sum(axis=1)).ravel() + 1e-6
+    system = (diags(degree) - graph)[free][:, free].tocsc()
+    right = graph[free][:, fixed] @ values[fixed] + 1e-6 * mean
+    values[free] = spsolve(system, right).reshape(-1, 3)
+    values[~skin] = mean
+    return torch.from_numpy(values).to(colours).clamp(0.0, 1.0)
