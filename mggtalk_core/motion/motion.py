@@ -28,7 +28,7 @@ class Motion(Record):
     beta: Float[Tensor, "T 52"]
     """Driving expression ``beta_d`` in the order of `BLENDSHAPES`; nominally 0..1, not clamped."""
     gaze: Float[Tensor, "T 4"]
-    """Eyeball rotation in radians: left yaw, left pitch, right yaw, right pitch; +yaw to the subject's left, +pitch up."""
+    """Eyeball rotation in radians: left yaw, left pitch, right yaw, right pitch; + to the subject's left and up."""
     rotation: Float[Tensor, "T 3 3"]
     """Head rotation, canonical to camera axes; a head that looks into the camera has diag(1, -1, -1)."""
     translation: Float[Tensor, "T 3"]
@@ -43,6 +43,10 @@ class Motion(Record):
     """The sound that belongs to the motion, if any."""
     held: tuple[int, ...] = ()
     """Frames in which the driver's face was not found and whose values are interpolated or held."""
+    start: Rest | None = None
+    """State that ``reference="first"`` subtracts; None: the first frame. Sound and sliders start from their rest."""
+    speech: float = 0.0
+    """Share of the mouth that comes from sound, 0..1: its closed lips close the portrait's."""
 
     def __len__(self) -> int:
         """Return the number of frames ``T``."""
