@@ -1,0 +1,44 @@
+# make demo [PORTRAIT=picture] [AUDIO=sound]   a talking video from a picture
+# make test                                    everything that is tested, set up from nothing
+# make lint                                    style
+# make bench [BENCH=pipeline|render|bini]      seconds and frames per second on this machine
+
+PYTHON ?= python3
+VENV ?= .venv
+BENCH ?= pipeline
+
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(RUN) -m mggtalk_core demo $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(AUDIO),--audio "$(AUDIO)")
+
+test: $(VENV)/.installed-tests
+	$(RUN) -m pytest $(TESTS)
+
+lint: $(VENV)/.installed-tests
+	$(RUN) -m ruff check .
+
+bench: $(VENV)/.installed-tests
+	mkdir -p out
+	$(RUN) -m mggtalk_core benchmark $(BENCH) --report out/benchmark-$(BENCH).json
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist out
+
+$(RUN):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# The demo's picture comes with scikit-image; pocketsphinx hears phonemes, and the demo works without it.
+$(VENV)/.installed: requirements.txt constraints.txt | $(RUN)
+	$(PIP) --requirement requirements.txt scikit-image
+	$(PIP) pocketsphinx || echo "going on without pocketsphinx"
+	touch $@
+
+$(VENV)/.installed-tests: tests/requirements.txt $(VENV)/.installed | $(RUN)
+	$(PIP) --requirement tests/requirements.txt
+	touch $@
