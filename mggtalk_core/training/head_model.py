@@ -1,0 +1,108 @@
+"""Making of the head model from ICT-FaceKit (MIT): template, modes, landmarks, file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..head.model_file import write_model_file
+from ..head.parts import Part
+from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from .head_model_landmarks import bind_landmarks
+from .head_model_source import SourceHead, read_source
+from .head_model_template import Template, make_template
+
+IDENTITY_MODES = 50
+_EYES = (Part.EYE_LEFT, Part.EYE_RIGHT)
+_TONGUE_SLIDE = np.array([0.0, -0.06, 0.32])
+"""How far the tip of the tongue comes out with tongueOut: over the lower teeth."""
+
+
+def make_head_model(data_dir: Path, output: Path) -> None:
+    """Make ``head_model.safetensors`` from the folder that holds ``ict_facekit.npz``.
+
+    Deterministic. Raises InputError if the source is missing.
+    """
+    source = read_source(data_dir)
+    template = make_template(source)
+    fields = model_fields(source, template)
+    landmarks = bind_landmarks(fields)
+    fields["landmark_vertices"], fields["landmark_weights"] = landmarks
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in fields.items()}
+    write_model_file(output, _single_precision(tensors), {"licence": "MIT", "source": "ICT-FaceKit"})
+
+
+def model_fields(source: SourceHead, template: Template) -> dict[str, np.ndarray]:
+    """Return all fields of `HeadModel` but the landmarks, as float64 and int64 arrays."""
+    kept, mirror = template.kept, template.mirror
+    mean = source.neutral[kept]
+    mean = (mean + mean[mirror] * [-1, 1, 1]) / 2
+    identity, eye_basis = identity_modes(source, template)
+    return {
+        "mean": mean,
+        "identity_basis": identity,
+        "expression_basis": _expressions(source, template, mean),
+        "triangles": template.triangles,
+        "parts": template.parts.astype(np.uint8),
+        "eye_mean": source.eye_centers,
+        "eye_basis": eye_basis,
+        "mirror": mirror,
+        "inner_lip": template.inner_lip,
+        "eyelid_left": template.eyelid_left,
+        "eyelid_right": template.eyelid_right,
+    }
+
+
+def identity_modes(source: SourceHead, template: Template) -> tuple[np.ndarray, np.ndarray]:
+    """Reduce the source's 100 correlated modes to orthogonal ones, in standard deviations.
+
+    The source draws its coefficients from a standard normal, so the covariance is the sum of the modes' outer
+    products, and its principal components (area-weighted over the face) are combinations of the modes by a rotation.
+    Returns the modes [K, V, 3] and the motion of the eyeballs' centres [K, 2, 3].
+    """
+    modes = source.identity[:, template.kept]
+    eyes = np.stack([_rigid_eyes(modes, source, template, part) for part in _EYES], axis=1)
+    modes, eyes = modes - eyes.mean(axis=1)[:, None], eyes - eyes.mean(axis=1, keepdims=True)
+    weight = np.sqrt(vertex_areas(source.neutral[template.kept], template.triangles))
+    weight *= np.where(template.parts == Part.FACE, 1.0, 0.3)
+    flat = (modes * weight[:, None]).reshape(len(modes), -1)
+    _, directions = np.linalg.eigh(flat @ flat.T)
+    rotation = directions[:, ::-1][:, :IDENTITY_MODES].T
+    rotation *= np.sign(rotation[np.arange(len(rotation)), abs(rotation).argmax(axis=1)])[:, None]
+    return np.einsum("km,mvc->kvc", rotation, modes), np.einsum("km,mec->kec", rotation, eyes)
+
+
+def _rigid_eyes(modes: np.ndarray, source: SourceHead, template: Template, part: Part) -> np.ndarray:
+    """Make an eyeball's modes a translation and a change of size, in place; return the translations [M, 3]."""
+    eye = template.parts == part
+    offset = source.neutral[template.kept][eye] - source.eye_centers[_EYES.index(part)]
+    centred = offset - offset.mean(axis=0)
+    size = (modes[:, eye] * centred).sum(axis=(1, 2)) / (centred**2).sum()
+    shift = modes[:, eye].mean(axis=1) - size[:, None] * offset.mean(axis=0)
+    modes[:, eye] = shift[:, None] + size[:, None, None] * offset
+    return shift
+
+
+def vertex_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Return a third of the area of the triangles around every vertex."""
+    corners = vertices[triangles]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
+    return np.bincount(triangles.ravel(), np.repeat(area, 3), minlength=len(vertices))
+
+
+def _expressions(source: SourceHead, template: Template, mean: np.ndarray) -> np.ndarray:
+    """Expressions on the template, with still eyeballs and with a tongue that can come out."""
+    expressions = source.expression[:, template.kept].copy()
+    expressions[:, np.isin(template.parts, _EYES)] = 0.0
+    tongue = template.parts == Part.TONGUE
+    depth = mean[tongue, 2]
+    along = (depth - depth.min()) / (depth.max() - depth.min())
+    expressions[BLENDSHAPE_INDEX["tongueOut"], tongue] = along[:, None] ** 1.5 * _TONGUE_SLIDE
+    return expressions
+
+
+def _single_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
