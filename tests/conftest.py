@@ -20,3 +20,8 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the test material in ../shared/data")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Tests that need a connection run only when asked for."""
+    parser.addoption("--network", action="store_true", help="run the tests that ask the package registries")

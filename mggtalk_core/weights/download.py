@@ -14,7 +14,6 @@ from .patience import Work, run_patiently
 _TIMEOUT = 20.0
 """Seconds without a byte after which a connection is given up."""
 _CHUNK = 1 << 16
-_ATTEMPTS = 3
 
 
 class FetchError(Exception):
@@ -67,16 +66,13 @@ def _receive(url: str, part: Path, work: Work) -> None:
 
 def _receive_all(url: str, part: Path, work: Work) -> None:
     reason: object = "the connection ended early"
-    for _ in range(_ATTEMPTS):
+    before = -1
+    while before < _size(part) < work.total and not work.stopped:  # as long as it gets on
         before = _size(part)
-        if work.stopped or before >= work.total:
-            return
         try:
             _receive(url, part, work)
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", None) or error
-        if _size(part) <= before:
-            break
     if not work.stopped and _size(part) < work.total:
         raise FetchError(str(reason))
 

@@ -138,6 +138,8 @@ LEDGER: tuple[Weight, ...] = (
         commercial_ok=True,
         optional=False,
         bundled=True,
+        sha256="13a09e5f41a49f20c32a81e0fdbad3c89aab7ca30cdf3760af4831cf3a6c075c",
+        size=5_347_257,
     ),
     Weight(
         name="lpips_alexnet.safetensors",

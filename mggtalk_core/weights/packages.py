@@ -78,7 +78,7 @@ def _run_client(command: list[str], folder: Path, size: int, on_step: OnStep) ->
     if process.returncode:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         errors = [line.strip() for line in lines if "ERR" in line.upper() or "No module" in line]
-        raise FetchError(errors[0][:200] if errors else f"{Path(command[0]).name} failed")
+        raise FetchError(errors[0][:150] if errors else f"{Path(command[0]).name} failed")
 
 
 def _archive_in(folder: Path, source: PackageMember) -> Path:

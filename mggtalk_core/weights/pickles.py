@@ -17,6 +17,8 @@ _ALLOWED = frozenset(
         ("numpy", "dtype"),
         ("numpy.core.multiarray", "_reconstruct"),
         ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy.core.numeric", "_frombuffer"),  # protocol 5
+        ("numpy._core.numeric", "_frombuffer"),
         ("_codecs", "encode"),  # how protocol 2 spells the bytes of an array
         ("collections", "OrderedDict"),
     }
