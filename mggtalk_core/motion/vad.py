@@ -1,0 +1,58 @@
+"""Voice activity: where somebody speaks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .speech_features import FEATURE_RATE
+
+FLOOR_BELOW_PEAK = 35.0
+"""dB below the loud parts at which the background is taken to begin, however loud the quietest part is."""
+ABOVE_FLOOR = 10.0
+"""dB above the background that count as speech."""
+SILENCE = -60.0
+"""dB of full scale: sound whose loud parts stay below is silence."""
+HANG_SECONDS = 0.08
+"""Pauses up to twice this are bridged, speech shorter than this is dropped."""
+FADE_SECONDS = 0.08
+"""Time in which the mouth opens and closes at the edges of speech."""
+
+
+def voice_activity(levels: np.ndarray) -> np.ndarray:
+    """Return 0..1 for each feature frame: 1 in speech, 0 in silence, with soft edges.
+
+    ``levels``: dB of the whole band (`band_levels`). The background is read off the whole recording, so a steady hum
+    under the speech does not count as speech, and a recording that is nothing but quiet is silent throughout.
+    """
+    loud = np.percentile(levels, 95)
+    if loud < SILENCE:
+        return np.zeros(len(levels))
+    floor = min(np.percentile(levels, 10), loud - FLOOR_BELOW_PEAK * 0.7)
+    floor = max(floor, loud - FLOOR_BELOW_PEAK)
+    speaking = levels > floor + ABOVE_FLOOR
+    reach = int(HANG_SECONDS * FEATURE_RATE)
+    speaking = _eroded(_dilated(speaking, reach), reach)
+    speaking = _dilated(_eroded(speaking, reach // 2), reach // 2)
+    fade = np.hanning(2 * int(FADE_SECONDS * FEATURE_RATE) + 1)
+    # Speech keeps its full strength and fades outside of it: the lips part a little before the voice sets in.
+    grown = _dilated(speaking, len(fade) // 2).astype(np.float64)
+    return same_convolution(grown, fade / fade.sum()).clip(0.0, 1.0)
+
+
+def same_convolution(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Convolve along the first axis with an odd kernel; ends are held, and the length stays."""
+    half = len(kernel) // 2
+    padded = np.pad(values, ((half, half), *(((0, 0),) * (values.ndim - 1))), mode="edge")
+    if values.ndim == 1:
+        return np.convolve(padded, kernel, mode="valid")
+    return np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)
+
+
+def _dilated(mask: np.ndarray, reach: int) -> np.ndarray:
+    window = np.ones(2 * reach + 1)
+    return np.convolve(np.pad(mask.astype(np.float64), reach), window, mode="valid") > 0.5
+
+
+def _eroded(mask: np.ndarray, reach: int) -> np.ndarray:
+    window = np.ones(2 * reach + 1)
+    return np.convolve(np.pad(mask.astype(np.float64), reach, mode="edge"), window, mode="valid") > 2 * reach + 0.5
