@@ -1,0 +1,88 @@
+"""The torso-background layer ``I_s^bg``: the crop with the head taken out and the hole filled."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..media.fill import fill
+from .face_frame import FaceFrame, smoothstep
+from .parsing import Label
+
+
+def torso_background(
+    crop: np.ndarray, matte: np.ndarray, probabilities: np.ndarray, frame: FaceFrame, inside: np.ndarray
+) -> np.ndarray:
+    """Return the crop [S,S,3] without the head: the background goes on behind it, and the neck up into it.
+
+    Two layers are filled apart, so that no background colour leaks into the neck and none of its colour out: what is
+    behind the person, and the person's neck and torso; then the torso's shape is continued into the hole.
+    """
+    person = probabilities[[Label.BODY, Label.CLOTHES]].sum(axis=0)
+    hole = _grown(matte > 0.02, 0.02)
+    neck = _visible_neck(probabilities, matte, frame)
+    shape = _torso_shape(person, hole, neck, frame)
+    behind = _filled(crop, inside & ~hole & (person < 0.1))
+    torso = _filled(crop, inside & (person > 0.9) & (~hole | neck))
+    layered = torso * shape[..., None] + behind * (1.0 - shape[..., None])
+    kept = _soft((inside & ~hole).astype(np.float32), 1.5) * ~hole + 0.0
+    kept = np.maximum(kept * inside, neck.astype(np.float32) * shape)[..., None]
+    return np.clip(crop * kept + layered * (1.0 - kept), 0.0, 1.0).astype(np.float32)
+
+
+def _visible_neck(p: np.ndarray, matte: np.ndarray, frame: FaceFrame) -> np.ndarray:
+    """Return where the crop shows the neck itself below the jaw, well away from face and hair."""
+    u, v = frame.coordinates(matte.shape[0])
+    head = p[[Label.HAIR, Label.FACE, Label.OTHER]].sum(axis=0) > 0.2
+    below = v > frame.jaw(u) + 0.03
+    sure = (p[Label.BODY] + p[Label.CLOTHES] > 0.9) & below & ~_grown(head, 0.008)
+    return sure & (np.abs(u - frame.center) < frame.half_width * 1.4)
+
+
+def _torso_shape(person: np.ndarray, hole: np.ndarray, neck: np.ndarray, frame: FaceFrame) -> np.ndarray:
+    """Return the soft silhouette [S,S] of neck and torso, continued behind the head."""
+    size = person.shape[0]
+    u, v = frame.coordinates(size)
+    center, half = _neck_column(neck, frame, u, v)
+    column = np.abs(u - center) < half
+    # Certain: what is seen; the neck's core up to the mouth; nothing of the torso beside the face above the jaw.
+    core = hole & column & (v > frame.chin - 0.3) & (v < frame.chin + 0.25)
+    empty = hole & ~column & (v < frame.chin - 0.05)
+    known = ~hole | neck | core | empty | (v < frame.chin - 0.3)
+    value = np.where(core | neck, 1.0, np.where(empty | (v < frame.chin - 0.3), 0.0, person))
+    value = np.where(hole, value, person)
+    shape = _filled(value[..., None].astype(np.float32), known)[..., 0]
+    return np.where(hole, _soft(smoothstep(shape, 0.35, 0.65), 2.0), shape)
+
+
+def _neck_column(neck: np.ndarray, frame: FaceFrame, u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
+    """Return the centre and half the width, in u, of the neck just below the chin; guessed when it is hidden."""
+    band = neck & (v > frame.chin + 0.02) & (v < frame.chin + 0.2)
+    guess = frame.center, 0.72 * frame.half_width
+    if band.sum() < 50:
+        return guess
+    low, high = np.quantile(u[band], (0.03, 0.97))
+    half = float(np.clip((high - low) / 2, 0.55 * frame.half_width, 0.95 * frame.half_width))
+    return float(np.clip((low + high) / 2, frame.center - 0.4, frame.center + 0.4)), half
+
+
+def _filled(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Fill the unknown pixels of ``image`` [S,S,C] smoothly from the known ones."""
+    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
+    filled = fill(planes, torch.from_numpy(known.astype(np.float32))[None])
+    return np.moveaxis(filled.numpy(), 0, -1)
+
+
+def _grown(mask: np.ndarray, share: float) -> np.ndarray:
+    """Dilate a mask by ``share`` of the crop's edge."""
+    import cv2
+
+    radius = max(1, round(share * mask.shape[0]))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
+
+
+def _soft(mask: np.ndarray, sigma: float) -> np.ndarray:
+    import cv2
+
+    return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma)
