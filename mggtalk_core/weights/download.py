@@ -57,6 +57,9 @@ def _receive(url: str, part: Path, work: Work) -> None:
             raise
         part.unlink()  # longer than the file at this address: begin again
         start, response = 0, _open(url, 0)
+    if work.stopped:  # another process may hold the lock by now: do not touch the file
+        response.close()
+        return
     with response, part.open("ab" if _continues(response, start) else "wb") as file:
         work.done = file.tell()
         while (chunk := response.read(_CHUNK)) and not work.stopped and work.done <= work.total:

