@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..geometry.points import HeadPoints, Label
-from ..head.model import Part
+from ..head.parts import Part
 from ..motion.deform import Binding, deform, model_vertices
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
 from ..portrait.portrait import Portrait

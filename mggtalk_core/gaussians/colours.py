@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..geometry.points import HeadPoints, Label
-from ..head.model import Part
+from ..head.parts import Part
 from ..motion.deform import Binding
 from ..portrait.portrait import Portrait
 from .inner import eyeball_angle, eyeball_profile, inner_colours, profile_colours

@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..head.model import HeadModel, Part
+from ..head.model import HeadModel
+from ..head.parts import Part
 
 BASE_COLOURS: dict[Part, tuple[float, float, float]] = {
     Part.MOUTH_SOCKET: (0.20, 0.07, 0.07),

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, max_pool2d
 
 from ..head.head_fit import HeadFit
-from ..head.model import HeadModel, Part
+from ..head.model import HeadModel
+from ..head.parts import Part
 from ..head.zbuffer import rasterize_mesh
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
 from ..portrait.portrait import CROP_SIZE, Portrait

@@ -11,7 +11,8 @@ from torch.nn.functional import embedding_bag
 
 from ..geometry.points import HeadPoints
 from ..head.head_fit import HeadFit
-from ..head.model import HeadModel, Part
+from ..head.model import HeadModel
+from ..head.parts import Part
 from ..record import Record
 
 FREE_DISTANCE = 0.03

@@ -1,0 +1,54 @@
+"""``animate``: a portrait and its drivers become a clip."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..animate import Job, animate
+from ..errors import InputError
+from ..weights.policy import using_policy
+from .console import progress_bar, say, write_json
+from .options import add_settings, add_view, settings_of
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser("animate", help="turn a portrait into a talking video")
+    parser.add_argument("--portrait", type=Path, required=True, metavar="IMG")
+    parser.add_argument("--audio", type=Path, metavar="SOUND", help="speech that moves the mouth")
+    parser.add_argument("--video", type=Path, metavar="CLIP", help="a clip of a face to follow")
+    parser.add_argument("--motion", type=Path, metavar="FILE", help="Live Link Face CSV or MGGTalk JSON")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mp4")
+    parser.add_argument("--fps", type=float, default=25.0, help="frame rate when only sound drives (default: 25)")
+    parser.add_argument("--size", type=int, default=512, help="edge of the picture with --framing crop (default: 512)")
+    parser.add_argument("--framing", default="source", choices=("source", "crop"), help="whole picture or head crop")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--seed", type=int, default=0, help="seed of blinks and head motion (default: 0)")
+    add_view(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Animate and say where the clip is."""
+    job = job_of(arguments)
+    with using_policy(commercial_safe=arguments.commercial_safe), progress_bar("frames") as on_step:
+        result = animate(job, on_step)
+    write_json(arguments.report, result)
+    seconds = "  ".join(f"{stage} {value:.2f}" for stage, value in result["seconds"].items())
+    say(f"{result['frames']} frames at {result['fps']:g} per second; seconds: {seconds}")
+    say(str(arguments.output))
+    return 0
+
+
+def job_of(arguments: argparse.Namespace) -> Job:
+    """Return the job that the options describe, after the checks that cost nothing."""
+    if not 1.0 <= arguments.fps <= 240.0:
+        raise InputError(f"--fps {arguments.fps:g} is not usable: choose between 1 and 240.")
+    if not 64 <= arguments.size <= 4096:
+        raise InputError(f"--size {arguments.size} is not usable: choose between 64 and 4096.")
+    if arguments.output.suffix.lower() != ".mp4":
+        raise InputError(f"Cannot write {arguments.output}: the name must end in .mp4.")
+    names = ("portrait", "output", "audio", "video", "motion", "fps", "size", "framing", "seed", "max_frames")
+    return Job(**{name: getattr(arguments, name) for name in names}, settings=settings_of(arguments))

@@ -1,0 +1,54 @@
+"""Frames spread over the cores, in order and with bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def worker_count() -> int:
+    """Return how many frames to work on at once: one per core this process may use, at most 8."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, 8))
+
+
+def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
+    """Yield ``function(item)`` for every item, in order, computing up to ``workers`` items at once.
+
+    At most ``workers + 1`` results wait to be taken. An exception of one item is raised in its turn, and closing the
+    iterator stops the work. Results do not depend on the number of workers.
+    """
+    workers = workers or worker_count()
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="frame", initializer=_one_thread_each)
+    try:
+        for item in items:
+            waiting.append(pool.submit(_call, function, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_thread_each() -> None:
+    # Frames already fill the cores: threads inside one operation would only wait for each other.
+    torch.set_num_threads(1)
+
+
+def _call(function: Callable[[T], R], item: T) -> R:
+    # inference_mode is a property of the thread, not of the process.
+    with torch.inference_mode():
+        return function(item)

@@ -1,0 +1,171 @@
+"""The whole paper on one page: the stages in order, nothing hidden.
+
+``reconstruct`` turns a portrait into an `Head`; ``drive`` sets it in motion; ``frames`` renders it. Every stage is one
+call into its folder, and every ComfyUI node is one of these calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .clock import StageClock
+from .gaussians.calibrate import RenderFunction
+from .gaussians.gaussians import Gaussians
+from .gaussians.predict import AnalyticSequence, predict_gaussians
+from .geometry.points import HeadPoints
+from .geometry.reconstruct import reconstruct_surface
+from .geometry.surface import Surface
+from .geometry.symmetry import symmetric_geometry
+from .head.camera import Camera
+from .head.fit import fit_head
+from .head.head_fit import HeadFit
+from .head.model import HeadModel, load_head_model
+from .motion.deform import Binding, bind_points
+from .motion.driven import DrivenPoints
+from .motion.motion import Motion
+from .motion.retarget import retarget
+from .motion.still import still_motion
+from .parallel import ordered_map
+from .portrait.load import load_portrait
+from .portrait.portrait import Portrait
+from .progress import OnStep, ignore_steps
+from .render.composite import Compositor
+from .render.rasterize import render
+from .render.rendering import Rendering
+
+BUILD_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user can choose about the head and its picture."""
+
+    face: int | None = None
+    """Which face of the picture, counted from the largest; None takes the largest."""
+    provider: str = "mesh"
+    backend: str = "auto"
+    torso: str = "hold"
+    reference: str = "first"
+    strength: float = 1.0
+    yaw: float = 0.0
+    """Extra turn of the head to the subject's left, degrees."""
+    pitch: float = 0.0
+    """Extra turn of the head upwards, degrees."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A reconstructed head, ready to be driven."""
+
+    portrait: Portrait
+    model: HeadModel
+    fit: HeadFit
+    surface: Surface
+    points: HeadPoints
+    binding: Binding
+    still: AnalyticSequence
+    """The head at the source pose and expression: one frame, calibrated against the picture."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One finished frame."""
+
+    image: Float[Tensor, "3 512 512"]
+    """The crop: head over torso-background."""
+    rendering: Rendering
+    """The head alone, premultiplied."""
+
+
+def reconstruct(
+    image: Float[Tensor, "3 height width"],
+    settings: Settings | None = None,
+    *,
+    clock: StageClock | None = None,
+    on_step: OnStep = ignore_steps,
+) -> Head:
+    """Build the Gaussian head of a portrait (paper 3.1 and the frame-independent part of 3.2).
+
+    Args:
+        image: The picture, sRGB in 0..1.
+        settings: Provider of depth and normals, face index, rasteriser.
+        clock: Collects seconds per stage.
+        on_step: Progress; raising from it aborts.
+
+    Raises:
+        InputError: no usable face, or a provider that cannot run here.
+    """
+    settings, clock = settings or Settings(), clock or StageClock()
+    model = load_head_model()
+    with clock("portrait"):
+        portrait = load_portrait(image, face=settings.face)
+    on_step(1, BUILD_STEPS)
+    with clock("head"):
+        fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
+    on_step(2, BUILD_STEPS)
+    with clock("surface"):
+        surface = reconstruct_surface(portrait, fit, model, provider=settings.provider)
+    on_step(3, BUILD_STEPS)
+    with clock("symmetry"):
+        points = symmetric_geometry(surface, model)
+        binding = bind_points(points, model)
+    on_step(4, BUILD_STEPS)
+    with clock("gaussians"):
+        driven = DrivenPoints(points, binding, still_motion(fit, model))
+        still = predict_gaussians(portrait, driven, _renderer(settings.backend))
+    on_step(5, BUILD_STEPS)
+    return Head(portrait, model, fit, surface, points, binding, still)
+
+
+def drive(head: Head, motion: Motion, settings: Settings | None = None) -> AnalyticSequence:
+    """Retarget a driving motion onto the head (paper D.2) and return its Gaussians, frame by frame on demand."""
+    settings = settings or Settings()
+    own = retarget(
+        motion,
+        head.fit,
+        head.model,
+        reference=settings.reference,
+        strength=settings.strength,
+        yaw=settings.yaw,
+        pitch=settings.pitch,
+    )
+    return replace(head.still, motion=own)
+
+
+def frames(
+    head: Head,
+    sequence: AnalyticSequence,
+    settings: Settings | None = None,
+    *,
+    clock: StageClock | None = None,
+    workers: int | None = None,
+) -> Iterator[Frame]:
+    """Render a sequence: Gaussians, splatting, inpainting over the torso-background layer (paper D.5), in order."""
+    settings, clock = settings or Settings(), clock or StageClock()
+    compositor = Compositor(head.portrait, head.fit.camera, torso=settings.torso)
+
+    def finish(index: int) -> Frame:
+        with clock("deform and gaussians"):
+            gaussians = sequence.frame(index)
+        camera = sequence.camera(index)
+        with clock("splat"):
+            rendering = render(gaussians, camera, backend=settings.backend)
+        with clock("inpaint"):
+            image = compositor(rendering, camera)
+        return Frame(image, rendering)
+
+    return ordered_map(finish, range(len(sequence)), workers)
+
+
+def _renderer(backend: str) -> RenderFunction:
+    def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "3"]) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            rendering = render(gaussians, camera, background, backend=backend)
+        return rendering.rgb, rendering.alpha
+
+    return draw
