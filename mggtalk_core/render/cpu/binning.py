@@ -17,7 +17,7 @@ _DIGIT = 8  # bits per radix pass
 @kernel()
 def _tiles(records, i):  # noqa: ANN001, ANN202 - numba infers the types
     """Return the tile columns and rows that the splat's box touches, ends excluded."""
-    x0, y0, x1, y1 = records[i, 11], records[i, 12], records[i, 13], records[i, 14]
+    x0, y0, x1, y1 = records[i, 10], records[i, 11], records[i, 12], records[i, 13]
     if x1 <= x0:
         return 0, 0, 0, 0
     return int(x0) >> 4, int(y0) >> 4, (int(x1) + 15) >> 4, (int(y1) + 15) >> 4

@@ -7,18 +7,27 @@ import numpy as np
 from .. import splatting as rule
 from .binning import TILE
 from .jit import kernel
+from .projection import RECORD
+
+BLOCK = 4
+"""A tile is 4 x 4 blocks of 4 x 4 pixels: a block is one vector, and most splats touch few blocks."""
 
 F = np.float32
 U = np.uint64
-_LINE = 5 * TILE  # a row of the tile buffer: transmittance, r, g, b, weighted depth
-_CHECK = 16  # splats between two looks at whether the whole tile is finished
+_LANES = BLOCK * BLOCK
+_BLOCKS = (TILE // BLOCK) ** 2
+_LINE = 5 * _LANES  # a block in the tile buffer: transmittance, r, g, b, weighted depth
+_BATCH = 32  # splats between two looks at which blocks are finished
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 _MAX_ALPHA, _MIN_TRANSMITTANCE, _MIN_WEIGHT = F(rule.MAX_ALPHA), F(rule.MIN_TRANSMITTANCE), F(rule.MIN_WEIGHT)
+_REACH = F(-np.log(rule.MIN_ALPHA))  # -ln alpha of the faintest splat that is drawn
+_LANE_X = np.arange(_LANES, dtype=np.float32) % BLOCK
+_LANE_Y = np.arange(_LANES, dtype=np.float32) // BLOCK
 
 
 def _exponential() -> tuple[np.float32, ...]:
-    """Fit exp(-u) on 0..0.7 by a polynomial of degree 5; its eighth power is exp(-s) on 0..5.6, to 2e-7."""
-    fit = np.polynomial.chebyshev.Chebyshev.interpolate(lambda u: np.exp(-u), 5, domain=[0, 0.7])
+    """Fit exp(-s/8) on 0..5.6 by a polynomial of degree 5; its eighth power is exp(-s) to 1e-6."""
+    fit = np.polynomial.chebyshev.Chebyshev.interpolate(lambda s: np.exp(-s / 8), 5, domain=[0, 5.6])
     return tuple(F(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
 
 
@@ -26,80 +35,114 @@ _E0, _E1, _E2, _E3, _E4, _E5 = _exponential()
 
 
 @kernel(fastmath=True)
-def _row(buffer, line, mx, constant, linear, square, opacity, reach, r, g, b, depth):  # noqa: ANN001, ANN202
+def _blend_block(buffer, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # noqa: ANN001, ANN202
     """Blend one splat into 16 pixels: branch-free and with unsigned indices, so that it becomes vector code.
 
-    A finished pixel keeps its transmittance with the sign turned.
+    ``constant + slopes + curve`` is -ln alpha. A finished pixel keeps its transmittance with the sign turned.
     """
-    for column in range(TILE):
-        i = U(column) + U(line)
-        dx = mx - F(column)
-        exponent = square * dx * dx + constant + linear * dx
-        u = min(max(exponent, F(0)), F(5.6)) * F(0.125)
-        e = ((((_E5 * u + _E4) * u + _E3) * u + _E2) * u + _E1) * u + _E0
+    for lane in range(_LANES):
+        i = U(lane) + U(line)
+        dx = mx - _LANE_X[U(lane)]
+        dy = my - _LANE_Y[U(lane)]
+        s = dx * (ha * dx + hb * dy) + (hc * dy * dy + faint)
+        c = min(max(s, F(0)), F(5.6))
+        e = ((((_E5 * c + _E4) * c + _E3) * c + _E2) * c + _E1) * c + _E0
         e = e * e
         e = e * e
-        alpha = min(_MAX_ALPHA, opacity * (e * e))
+        alpha = min(_MAX_ALPHA, e * e)
         light = buffer[i]
-        alpha = alpha if (exponent <= reach) & (light > F(0)) else F(0)
+        alpha = alpha if (s <= _REACH) & (light > F(0)) else F(0)
         weight = alpha * light
         left = light - weight
         done = (left <= _MIN_TRANSMITTANCE) & (light > F(0))
         weight = F(0) if done else weight
         buffer[i] = -light if done else left
-        buffer[i + U(TILE)] += weight * r
-        buffer[i + U(2 * TILE)] += weight * g
-        buffer[i + U(3 * TILE)] += weight * b
-        buffer[i + U(4 * TILE)] += weight * depth
+        buffer[i + U(_LANES)] += weight * r
+        buffer[i + U(2 * _LANES)] += weight * g
+        buffer[i + U(3 * _LANES)] += weight * b
+        buffer[i + U(4 * _LANES)] += weight * depth
 
 
 @kernel(fastmath=_FAST)
-def _finished(buffer):  # noqa: ANN001, ANN202
-    most = F(-1)
-    for row in range(TILE):
-        for column in range(TILE):
-            most = max(most, buffer[U(row * _LINE) + U(column)])
-    return most < F(0)
+def _blend_splat(splats, i, left, top, finished, buffer):  # noqa: ANN001, ANN202
+    """Blend row ``i`` of the batch into the unfinished blocks that its box touches."""
+    mx, my = splats[i, 0] - F(left) - F(0.5), splats[i, 1] - F(top) - F(0.5)
+    a, b, c = splats[i, 2], splats[i, 3], splats[i, 4]
+    faintness, depth = splats[i, 5], splats[i, 9]
+    red, green, blue = splats[i, 6], splats[i, 7], splats[i, 8]
+    x0, y0 = max(int(splats[i, 10]) - left, 0) >> 2, max(int(splats[i, 11]) - top, 0) >> 2
+    x1, y1 = min(int(splats[i, 12]) - left, TILE), min(int(splats[i, 13]) - top, TILE)
+    for y in range(y0, (y1 + BLOCK - 1) >> 2):
+        for x in range(x0, (x1 + BLOCK - 1) >> 2):
+            block = y * (TILE // BLOCK) + x
+            if not finished[U(block)]:
+                px = mx - F(BLOCK * x)
+                py = my - F(BLOCK * y)
+                _blend_block(buffer, U(block * _LINE), px, py, a, b, c, faintness, red, green, blue, depth)
 
 
 @kernel(fastmath=_FAST)
-def _blend_tile(records, entries, first, last, left, top, buffer):  # noqa: ANN001, ANN202
-    for k in range(first, last):
-        if (k - first) % _CHECK == _CHECK - 1 and _finished(buffer):
+def _gather(records, entries, first, count, batch):  # noqa: ANN001, ANN202
+    """Copy records next to each other: cache misses overlap here, and would be waited for one by one later."""
+    for k in range(count):
+        i = entries[U(first + k)] & U(0xFFFFFFFF)
+        for field in range(RECORD):
+            batch[U(k), U(field)] = records[i, U(field)]
+
+
+@kernel(fastmath=True)
+def _find_finished(buffer, finished):  # noqa: ANN001, ANN202
+    """Mark the blocks in which no pixel takes more light; return how many there are."""
+    count = 0
+    for block in range(_BLOCKS):
+        line = U(block * _LINE)
+        most = buffer[line]
+        for lane in range(_LANES):
+            light = buffer[line + U(lane)]
+            most = light if light > most else most
+        finished[U(block)] = most < F(0)
+        count += finished[U(block)]
+    return count
+
+
+@kernel(fastmath=_FAST)
+def _blend_tile(records, entries, first, last, left, top, scratch):  # noqa: ANN001, ANN202
+    batch, finished, buffer = scratch
+    buffer[:] = F(0)
+    for block in range(_BLOCKS):
+        finished[U(block)] = False
+        for lane in range(_LANES):
+            buffer[U(block * _LINE) + U(lane)] = F(1)
+    for start in range(first, last, _BATCH):
+        count = min(_BATCH, last - start)
+        _gather(records, entries, start, count, batch)
+        for k in range(count):
+            _blend_splat(batch, U(k), left, top, finished, buffer)
+        if _find_finished(buffer, finished) == _BLOCKS:
             return
-        i = entries[U(k)] & U(0xFFFFFFFF)
-        mx, my = records[i, 0] - F(left) - F(0.5), records[i, 1] - F(top) - F(0.5)
-        half_a, b, half_c = records[i, 2], records[i, 3], records[i, 4]
-        opacity, reach, depth = records[i, 5], records[i, 10], records[i, 9]
-        red, green, blue = records[i, 6], records[i, 7], records[i, 8]
-        for row in range(max(int(records[i, 12]) - top, 0), min(int(records[i, 14]) - top, TILE)):
-            dy = my - F(row)
-            _row(
-                buffer, row * _LINE, mx, half_c * dy * dy, b * dy, half_a, opacity, reach, red, green, blue, depth
-            )
 
 
 @kernel(fastmath=_FAST)
 def _write_tile(buffer, left, top, image):  # noqa: ANN001, ANN202
     for row in range(min(TILE, image.shape[1] - top)):
         for column in range(min(TILE, image.shape[2] - left)):
-            i, y, x = U(row * _LINE + column), U(top + row), U(left + column)
+            block = (row >> 2) * (TILE // BLOCK) + (column >> 2)
+            i = U(block * _LINE + (row & 3) * BLOCK + (column & 3))
+            y, x = U(top + row), U(left + column)
             alpha = F(1) - abs(buffer[i])
             for k in range(3):
-                image[k, y, x] = buffer[i + U((k + 1) * TILE)]
+                image[k, y, x] = buffer[i + U((k + 1) * _LANES)]
             image[3, y, x] = alpha
-            image[4, y, x] = buffer[i + U(4 * TILE)] / max(alpha, _MIN_WEIGHT)
+            image[4, y, x] = buffer[i + U(4 * _LANES)] / max(alpha, _MIN_WEIGHT)
 
 
 @kernel(fastmath=_FAST)
 def blend(records, entries, offsets, columns, first, last, image):  # noqa: ANN001, ANN201
     """Draw tiles first..last-1 into ``image`` [5,H,W]: premultiplied colour, alpha, expected depth."""
-    buffer = np.empty(TILE * _LINE, np.float32)
+    buffer = np.empty(_BLOCKS * _LINE, np.float32)
+    batch = np.empty((_BATCH, RECORD), np.float32)
+    scratch = batch, np.empty(_BLOCKS, np.bool_), buffer
     for tile in range(first, last):
-        buffer[:] = F(0)
-        for row in range(TILE):
-            for column in range(TILE):
-                buffer[U(row * _LINE) + U(column)] = F(1)
         left, top = tile % columns * TILE, tile // columns * TILE
-        _blend_tile(records, entries, offsets[tile], offsets[tile + 1], left, top, buffer)
+        _blend_tile(records, entries, offsets[tile], offsets[tile + 1], left, top, scratch)
         _write_tile(buffer, left, top, image)

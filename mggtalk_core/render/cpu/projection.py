@@ -10,15 +10,14 @@ from .. import splatting as rule
 from .jit import kernel
 
 RECORD = 16
-"""Floats per record, one cache line: mean x y, conic (a/2, b, c/2), opacity, r g b, depth, reach, box x0 y0 x1 y1, -.
+"""Floats per record, one cache line: mean x y, conic (a/2, b, c/2), -ln opacity, r g b, depth, box x0 y0 x1 y1, -, -.
 
-``reach`` is ln(255 opacity), the exponent beyond which the splat is fainter than 1/255. The box holds whole pixels, the
-end excluded; it is empty (x0 = x1) for a Gaussian that is not drawn.
+The box holds whole pixels, the end excluded; it is empty (x0 = x1) for a Gaussian that is not drawn.
 """
 
 F = np.float32
 U = np.uint64
-_LOW_PASS, _NEAR, _MARGIN = F(rule.LOW_PASS), F(rule.NEAR_PLANE), F(1.0 + rule.FRUSTUM_MARGIN)
+_LOW_PASS, _NEAR, _REACH = F(rule.LOW_PASS), F(rule.NEAR_PLANE), F(-math.log(rule.MIN_ALPHA))
 _MAX_EXTENT, _C0, _C1 = F(rule.MAX_EXTENT), F(rule.SH_C0), F(rule.SH_C1)
 _FAST = {"contract", "arcp", "nsz", "reassoc"}  # NaN and Inf keep their meaning: they are looked for
 
@@ -54,8 +53,8 @@ def _covariance(quats, scales, i, a, b):  # noqa: ANN001, ANN202
 @kernel(fastmath=_FAST)
 def _box(center, half, size):  # noqa: ANN001, ANN202
     """Return the first pixel inside center +- half, and the one after the last; both within the picture."""
-    first = min(max(math.ceil(center - half - F(0.5)), F(0)), size)
-    last = max(min(math.floor(center + half - F(0.5)) + F(1), size), F(0))
+    first = min(max(np.ceil(center - half - F(0.5)), F(0)), size)
+    last = max(min(np.floor(center + half - F(0.5)) + F(1), size), F(0))
     return first, max(first, last)
 
 
@@ -72,16 +71,16 @@ def _colors(means, sh, i, center, records):  # noqa: ANN001, ANN202
 def _splat(means, quats, scales, opacities, sh, i, pose, camera, records):  # noqa: ANN001, ANN202
     """Write record ``i`` unless the Gaussian is out of view or invisible; return whether its numbers are sound."""
     r, t, eye = pose[0], pose[1], pose[2]
-    focal, width, height = camera
+    focal, width, height, limit_x, limit_y = camera
     px, py, pz = means[i, 0], means[i, 1], means[i, 2]
     z = r[6] * px + r[7] * py + r[8] * pz + t[2]
     opacity = opacities[i]
     if z < _NEAR or opacity < F(rule.MIN_ALPHA):
         return True
-    scale = focal / z
-    tx = (r[0] * px + r[1] * py + r[2] * pz + t[0]) / z
-    ty = (r[3] * px + r[4] * py + r[5] * pz + t[1]) / z
-    limit_x, limit_y = _MARGIN * F(0.5) * width / focal, _MARGIN * F(0.5) * height / focal
+    inverse_z = F(1) / z
+    scale = focal * inverse_z
+    tx = (r[0] * px + r[1] * py + r[2] * pz + t[0]) * inverse_z
+    ty = (r[3] * px + r[4] * py + r[5] * pz + t[1]) * inverse_z
     kx, ky = min(max(tx, -limit_x), limit_x), min(max(ty, -limit_y), limit_y)
     a = (scale * (r[0] - kx * r[6]), scale * (r[1] - kx * r[7]), scale * (r[2] - kx * r[8]))
     b = (scale * (r[3] - ky * r[6]), scale * (r[4] - ky * r[7]), scale * (r[5] - ky * r[8]))
@@ -91,19 +90,19 @@ def _splat(means, quats, scales, opacities, sh, i, pose, camera, records):  # no
     det = xx * yy - xy * xy
     if not (math.isfinite(det) and det > F(0)):
         return False
-    reach = math.log(F(255) * opacity)
-    extent = min(_MAX_EXTENT, math.sqrt(F(2) * reach))
+    faintness = -math.log(opacity)
+    extent = min(_MAX_EXTENT, math.sqrt(max(F(0), F(2) * (_REACH - faintness))))
     mx, my = focal * tx + F(0.5) * width, focal * ty + F(0.5) * height
     x0, x1 = _box(mx, extent * math.sqrt(xx), width)
     y0, y1 = _box(my, extent * math.sqrt(yy), height)
     if x1 <= x0 or y1 <= y0:
         return True
-    values = (mx, my, F(0.5) * yy / det, -xy / det, F(0.5) * xx / det, opacity)
-    for k in range(6):
-        records[i, U(k)] = values[k]
+    inverse = F(1) / det
+    records[i, 0], records[i, 1] = mx, my
+    records[i, 2], records[i, 3], records[i, 4] = F(0.5) * yy * inverse, -xy * inverse, F(0.5) * xx * inverse
+    records[i, 5], records[i, 9] = faintness, z
+    records[i, 10], records[i, 11], records[i, 12], records[i, 13] = x0, y0, x1, y1
     _colors(means, sh, i, eye, records)
-    records[i, 9], records[i, 10] = z, reach
-    records[i, 11], records[i, 12], records[i, 13], records[i, 14] = x0, y0, x1, y1
     return True
 
 
@@ -112,13 +111,14 @@ def project(means, quats, scales, opacities, sh, pose, camera, first, last, reco
     """Fill the records of Gaussians first..last-1 and return how many had a number that is not finite.
 
     means [N,3], quats [N,4] wxyz, scales [N,3], opacities [N], sh [N,4,3], records [N,RECORD]: float32, contiguous.
-    pose is (rotation row by row, translation, centre of the camera), camera is (focal, width, height) in pixels.
+    pose is (rotation row by row, translation, centre of the camera), camera is (focal, width, height) in
+    pixels and the largest |x/z|, |y/z| of the Jacobian.
     """
     dropped = 0
     for row in range(first, last):
         i = U(row)
-        records[i, 11] = F(0)
-        records[i, 13] = F(0)
+        records[i, 10] = F(0)
+        records[i, 12] = F(0)
         if not _finite(means, quats, scales, opacities, sh, i):
             dropped += 1
         elif not _splat(means, quats, scales, opacities, sh, i, pose, camera, records):

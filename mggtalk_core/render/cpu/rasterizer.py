@@ -12,6 +12,7 @@ import torch
 from ...errors import InputError
 from ...gaussians.gaussians import Gaussians
 from ...head.camera import Camera
+from .. import splatting as rule
 from ..rendering import Rendering
 from . import binning, blending, projection
 from .workers import share
@@ -95,7 +96,9 @@ class Rasterizer:
         rotation, translation = pose[:3, :3], pose[:3, 3]
         vectors = (rotation.ravel(), translation, -rotation.T @ translation)
         placed = tuple(tuple(np.float32(value) for value in vector) for vector in vectors)
-        lens = (np.float32(camera.focal), np.float32(camera.width), np.float32(camera.height))
+        size = (camera.width, camera.height)
+        limits = ((1 + rule.FRUSTUM_MARGIN) * 0.5 * edge / camera.focal for edge in size)
+        lens = tuple(np.float32(value) for value in (camera.focal, *size, *limits))
         dropped = [0] * (len(bounds) - 1)
 
         def project(chunk: int) -> None:
