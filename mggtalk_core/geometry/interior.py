@@ -1,0 +1,148 @@
+"""Points on the head model that the picture does not show: inner parts, and skin that backs the visible surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import max_pool2d, normalize
+
+from ..head.model import HeadModel
+from ..head.parts import Part
+from ..record import Record
+from .surface import Surface
+
+SPACING: dict[Part, float] = {
+    Part.FACE: 0.02,
+    Part.SCALP: 0.03,
+    Part.MOUTH_SOCKET: 0.022,
+    Part.EYE_SOCKET: 0.025,
+    Part.GUMS: 0.016,
+    Part.TEETH: 0.01,
+    Part.TONGUE: 0.012,
+    Part.EYE_LEFT: 0.007,
+    Part.EYE_RIGHT: 0.007,
+}
+"""Distance between neighbouring points in units of 10 cm (a crop pixel is about 0.0065): finest where it shows most."""
+RIM_SPACING = 0.0075
+RIM_REACH = 0.05
+"""Skin this close to the margin of lips or lids is sampled at `RIM_SPACING`: it opens and shuts in plain view."""
+INSET = 0.03
+"""How far the backing lies under the skin."""
+RIM_INSET = 0.01
+"""The same at the margins of lips and lids, where skin is thin and a deep backing would leave a gap."""
+EROSION = 13
+"""Window in pixels by which the silhouette shrinks for backing points: they must never show past it."""
+TOLERANCE = 0.002
+"""A backing point this far in front of the visible surface hides it."""
+MAX_LEVEL = 64
+"""No triangle is cut finer than this: a broken fit must not fill the memory."""
+
+
+@dataclass(frozen=True)
+class HiddenPoints(Record):
+    """Interior points, then backing points."""
+
+    positions: Float[Tensor, "k 3"]
+    triangle: Int[Tensor, "k"]
+    barycentric: Float[Tensor, "k 3"]
+    interior_count: int
+
+
+def hidden_points(surface: Surface, model: HeadModel) -> HiddenPoints:
+    """Sample the model's inner parts, and its skin a little under the surface, at the source expression."""
+    fit = surface.fit
+    vertices = model.vertices(fit.identity, fit.beta_s, fit.gaze) + fit.offsets
+    rim = _distance_to_rims(vertices, model)
+    spacing = _spacing(model, rim)
+    part = model.parts[model.triangles[:, 0]]
+    skin = part <= int(Part.SCALP)
+    inner = _sampled(vertices, model, torch.nonzero(~skin).squeeze(-1), spacing)
+    backing = _sampled(vertices, model, torch.nonzero(skin).squeeze(-1), spacing)
+    positions = _inset(*backing, vertices, rim, model)
+    keep = _stays_hidden(positions, surface)
+    triangle = torch.cat((inner[0], backing[0][keep]))
+    barycentric = torch.cat((inner[1], backing[1][keep]))
+    positions = torch.cat((_on_surface(*inner, vertices, model), positions[keep]))
+    return HiddenPoints(positions, triangle, barycentric, len(inner[0]))
+
+
+def _distance_to_rims(vertices: Float[Tensor, "v 3"], model: HeadModel) -> Float[Tensor, "v"]:
+    """Return the distance of every vertex from the margins of the lips and lids."""
+    loops = torch.cat((model.inner_lip, model.eyelid_left, model.eyelid_right)).long()
+    return torch.cdist(vertices, vertices[loops]).amin(dim=1)
+
+
+def _spacing(model: HeadModel, rim: Float[Tensor, "v"]) -> Float[Tensor, "t"]:
+    """Return the distance wanted between points, per triangle."""
+    table = rim.new_tensor([SPACING[part] for part in Part])
+    spacing = table[model.parts[model.triangles[:, 0]].long()]
+    near = rim[model.triangles].amin(dim=1) < RIM_REACH
+    return torch.where(near, spacing.clamp(max=RIM_SPACING), spacing)
+
+
+def _sampled(
+    vertices: Float[Tensor, "v 3"], model: HeadModel, chosen: Int[Tensor, "c"], spacing: Float[Tensor, "t"]
+) -> tuple[Int[Tensor, "k"], Float[Tensor, "k 3"]]:
+    """Cut each chosen triangle into ``level**2`` equal ones of about the wanted area; return their centres."""
+    a, b, c = vertices[model.triangles[chosen]].unbind(1)
+    area = 0.5 * torch.linalg.cross(b - a, c - a).norm(dim=-1)
+    level = torch.round(area.sqrt() / spacing[chosen]).long().clamp(min=1, max=MAX_LEVEL)
+    triangles, weights = [], []
+    for size in torch.unique(level).tolist():
+        rows, centers = chosen[level == size], subdivision(size).to(vertices)
+        triangles.append(rows.repeat_interleave(len(centers)))
+        weights.append(centers.repeat(len(rows), 1))
+    return torch.cat(triangles), torch.cat(weights)
+
+
+def subdivision(level: int) -> Float[Tensor, "k 3"]:
+    """Return barycentric centres of the ``level**2`` equal triangles that a triangle is cut into."""
+    i, j = torch.meshgrid(torch.arange(level), torch.arange(level), indexing="ij")
+    upright, inverted = i + j < level, i + j < level - 1
+    u = torch.cat((i[upright] + 1 / 3, i[inverted] + 2 / 3)) / level
+    v = torch.cat((j[upright] + 1 / 3, j[inverted] + 2 / 3)) / level
+    return torch.stack((1 - u - v, u, v), dim=1)
+
+
+def _on_surface(
+    triangle: Int[Tensor, "k"], barycentric: Float[Tensor, "k 3"], vertices: Float[Tensor, "v 3"], model: HeadModel
+) -> Float[Tensor, "k 3"]:
+    return torch.einsum("kc,kcd->kd", barycentric, vertices[model.triangles[triangle]])
+
+
+def vertex_normals(vertices: Float[Tensor, "v 3"], triangles: Int[Tensor, "t 3"]) -> Float[Tensor, "v 3"]:
+    """Return unit normals of the vertices: the area-weighted mean of their triangles'."""
+    a, b, c = vertices[triangles].unbind(1)
+    face = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(vertices)
+    for corner in range(3):
+        total.index_add_(0, triangles[:, corner], face)
+    return normalize(total, dim=-1)
+
+
+def _inset(
+    triangle: Int[Tensor, "k"],
+    barycentric: Float[Tensor, "k 3"],
+    vertices: Float[Tensor, "v 3"],
+    rim: Float[Tensor, "v"],
+    model: HeadModel,
+) -> Float[Tensor, "k 3"]:
+    """Move points of the skin inwards along its normal, less near the margins of lips and lids."""
+    depth = RIM_INSET + (INSET - RIM_INSET) * ((rim - RIM_REACH) / RIM_REACH).clamp(0.0, 1.0)
+    inwards = -vertex_normals(vertices, model.triangles) * depth[:, None]
+    return _on_surface(triangle, barycentric, vertices + inwards, model)
+
+
+def _stays_hidden(positions: Float[Tensor, "k 3"], surface: Surface) -> Bool[Tensor, "k"]:
+    """Return the backing points that show neither past the silhouette nor before the surface in the source picture."""
+    height, width = surface.mask.shape
+    x, y, z = surface.fit.camera.project(positions).unbind(-1)
+    column, row = torch.floor(x).long(), torch.floor(y).long()
+    in_picture = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+    solid = -max_pool2d(-surface.portrait.matte[None], EROSION, stride=1, padding=EROSION // 2)[0, 0] > 0.5
+    behind = z > surface.depth[row, column] - TOLERANCE
+    return ~in_picture | (solid[row, column] & behind)

@@ -1,0 +1,114 @@
+"""Symmetric geometry: the visible points, their mirror images and the model's hidden parts as one cloud (paper 3.1)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..errors import InputError
+from ..head.model import HeadModel
+from ..head.parts import Part
+from .interior import HiddenPoints, hidden_points
+from .points import HeadPoints, Label
+from .surface import Surface
+from .voxel import Occlusion, voxel_filter
+
+OPAQUE = 0.8
+"""Matte above which a visible point is mirrored: blended edge pixels carry the background's colour."""
+SOLID = 0.5
+"""Matte below which the picture shows something else than the head."""
+CLEARANCE = 0.03
+"""A mirrored point must lie this far (units of 10 cm) behind what the picture shows in its place."""
+
+
+def symmetric_geometry(
+    surface: Surface,
+    model: HeadModel,
+    *,
+    voxel: float = 0.03,
+    radius: int = 1,
+    occlusion: Occlusion = "front",
+    do_not_mirror: Bool[Tensor, "512 512"] | None = None,
+) -> HeadPoints:
+    """Build the whole head's points from the visible surface: ``[P_f; P_f^s; ...]`` (eq. 2, 3 and D.1).
+
+    The refinement of eq. 2 is a learned offset that starts at zero, so here ``P_f = P_c``.
+
+    Args:
+        surface: depth and normals of the picture.
+        model: the head model that gave ``surface.triangle``; its inner parts and its skin join the cloud.
+        voxel: edge of a voxel of the filter in units of 10 cm.
+        radius: see `voxel_filter`.
+        occlusion: see `voxel_filter`.
+        do_not_mirror: crop pixels that have no counterpart on the other side (moles, partings, earrings).
+
+    Raises:
+        InputError: a mask of another size, or a setting that `voxel_filter` refuses.
+
+    """
+    rows, columns = torch.nonzero(surface.mask, as_tuple=True)
+    visible = surface.position_map[:, rows, columns].T
+    source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)
+    mirrored = visible[source] * visible.new_tensor([-1.0, 1.0, 1.0])
+    keep = voxel_filter(visible, mirrored, voxel=voxel, radius=radius, occlusion=occlusion)
+    keep &= agrees_with_picture(mirrored, surface)
+    hidden = hidden_points(surface, model)
+    return _joined(surface, torch.stack((columns, rows), dim=1), visible, mirrored[keep], source[keep], hidden)
+
+
+def _mirror_sources(
+    surface: Surface, model: HeadModel, do_not_mirror: Bool[Tensor, "512 512"] | None
+) -> Bool[Tensor, "512 512"]:
+    """Return the pixels to mirror: opaque, allowed, and not on an inner part, whose other side the model has."""
+    outer = model.parts[model.triangles[:, 0]] <= int(Part.SCALP)
+    inside = (surface.triangle >= 0) & ~outer[surface.triangle.clamp(min=0).long()]
+    sources = surface.mask & (surface.portrait.matte[0] > OPAQUE) & ~inside
+    if do_not_mirror is None:
+        return sources
+    if do_not_mirror.shape != sources.shape:
+        raise InputError(f"The do-not-mirror mask must be {tuple(sources.shape)}, not {tuple(do_not_mirror.shape)}.")
+    return sources & ~do_not_mirror.bool()
+
+
+def agrees_with_picture(points: Float[Tensor, "m 3"], surface: Surface) -> Bool[Tensor, "m"]:
+    """Return which points the source picture does not contradict (silhouette carving, part of the occlusion test).
+
+    A point contradicts it where the picture shows background, or where the point would hide what the picture shows.
+    Outside the picture nothing is known, so everything agrees.
+    """
+    height, width = surface.mask.shape
+    x, y, z = surface.fit.camera.project(points).unbind(-1)
+    column, row = torch.floor(x).long(), torch.floor(y).long()
+    in_picture = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+    solid = surface.mask[row, column] & (surface.portrait.matte[0, row, column] > SOLID)
+    behind = z > surface.depth[row, column] + CLEARANCE
+    return ~in_picture | (solid & behind)
+
+
+def _joined(
+    surface: Surface,
+    pixel: Int[Tensor, "f 2"],
+    visible: Float[Tensor, "f 3"],
+    mirrored: Float[Tensor, "s 3"],
+    mirror_of: Int[Tensor, "s"],
+    hidden: HiddenPoints,
+) -> HeadPoints:
+    columns, rows = pixel.unbind(-1)
+    counts = (len(visible), len(mirrored), hidden.interior_count, len(hidden.positions) - hidden.interior_count)
+    kinds = (Label.VISIBLE, Label.MIRRORED, Label.INTERIOR, Label.BACKING)
+    labels = [torch.full((n,), int(kind), dtype=torch.uint8) for n, kind in zip(counts, kinds, strict=True)]
+    no_triangle = torch.full((len(mirrored),), -1, dtype=torch.int64, device=visible.device)
+    triangle = torch.cat((surface.triangle[rows, columns].long(), no_triangle, hidden.triangle))
+    weights = surface.barycentric[:, rows, columns].T
+    barycentric = torch.cat((weights, weights.new_zeros(len(mirrored), 3), hidden.barycentric))
+    return HeadPoints(
+        positions=torch.cat((visible, mirrored, hidden.positions)),
+        labels=torch.cat(labels).to(visible.device),
+        pixel=pixel,
+        mirror_of=mirror_of,
+        triangle=triangle,
+        barycentric=barycentric,
+        fit=surface.fit,
+    )
