@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 
@@ -13,9 +16,8 @@ def guided_filter(guide: np.ndarray, target: np.ndarray, radius: int, epsilon: f
     """
     import cv2
 
-    def mean(x: np.ndarray) -> np.ndarray:
-        return cv2.blur(x, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
-
+    window = (2 * radius + 1, 2 * radius + 1)
+    mean = partial(cv2.blur, ksize=window, borderType=cv2.BORDER_REFLECT)
     guide, target = guide.astype(np.float32), target.astype(np.float32)
     guide_mean, target_mean = mean(guide), mean(target)
     covariance = mean(guide * target[..., None]) - guide_mean * target_mean[..., None]
@@ -24,7 +26,9 @@ def guided_filter(guide: np.ndarray, target: np.ndarray, radius: int, epsilon: f
     return (mean(slope) * guide).sum(axis=-1) + mean(offset)
 
 
-def _variance(guide: np.ndarray, guide_mean: np.ndarray, mean, epsilon: float) -> list[np.ndarray]:  # noqa: ANN001
+def _variance(
+    guide: np.ndarray, guide_mean: np.ndarray, mean: Callable[[np.ndarray], np.ndarray], epsilon: float
+) -> list[np.ndarray]:
     """Return the upper triangle (rr, rg, rb, gg, gb, bb) of the windows' colour covariance, plus ``epsilon``."""
     pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
     return [

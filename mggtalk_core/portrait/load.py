@@ -15,9 +15,9 @@ from .crop import choose_crop, wide_region
 from .face_frame import FaceFrame
 from .landmarker import Face, FaceLandmarker, face_region
 from .matte import head_matte
-from .parsing import Parser, resample, sharpen
+from .parsing import Parser, resample
 from .portrait import CROP_SIZE, Portrait
-from .warp import Region, apply, invert, warp
+from .warp import Region, apply, warp
 
 SMALLEST_FACE = 32
 """Height in pixels: landmarks of smaller faces are off by more than 2.5 % of the distance between the eyes."""
@@ -83,9 +83,8 @@ def _take_apart(
     landmarks = _moved(face.landmarks.double().numpy(), to_crop, CROP_SIZE / region.size)
     frame = FaceFrame.from_landmarks(landmarks)
     inside = _inside(to_crop, floats.shape[1], floats.shape[0])
-    sharp = sharpen(probabilities, crop)
-    matte = head_matte(sharp, crop, frame, inside)
-    background = torso_background(crop, matte, sharp, frame, inside)
+    matte = head_matte(probabilities, crop, frame, inside)
+    background = torso_background(crop, matte, probabilities, frame, inside)
     # Beyond the picture's border only the head was continued; the rest there is the filled background.
     beyond = crop * matte[..., None] + background * (1.0 - matte[..., None])
     crop = np.where(inside[..., None], crop, beyond)
@@ -95,7 +94,7 @@ def _take_apart(
         crop_transform=torch.from_numpy(to_crop).float(),
         matte=torch.from_numpy(matte)[None],
         background=_planes(background),
-        labels=torch.from_numpy(sharp.argmax(axis=0).astype(np.uint8)),
+        labels=torch.from_numpy(probabilities.argmax(axis=0).astype(np.uint8)),
         landmarks=torch.from_numpy(landmarks).float(),
         blendshapes=face.blendshapes,
         score=face.score,
@@ -108,11 +107,12 @@ def _moved(landmarks: np.ndarray, to_crop: np.ndarray, scale: float) -> np.ndarr
 
 
 def _inside(to_crop: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return bool [512,512]: whether the crop's pixel lies in the picture."""
+    """Return bool [512,512]: whether the crop's pixel lies in the picture (a box: the crop is turned by quarters)."""
+    corners = apply(to_crop, np.array([[0.0, 0.0], [width, height]]))
+    low, high = corners.min(axis=0), corners.max(axis=0)
     ticks = np.arange(CROP_SIZE) + 0.5
-    centers = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
-    places = apply(invert(to_crop), centers).reshape(CROP_SIZE, CROP_SIZE, 2)
-    return ((places >= 0.0) & (places <= np.array([width, height]))).all(axis=-1)
+    columns, rows = ((ticks >= low[axis]) & (ticks <= high[axis]) for axis in (0, 1))
+    return rows[:, None] & columns[None, :]
 
 
 def _planes(image: np.ndarray) -> Float[Tensor, "3 512 512"]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..errors import WeightsError
 from .face_frame import FaceFrame
-from .guided import guided_filter
 from .networks import Network
 from .warp import Region, invert, warp
 
@@ -65,14 +64,6 @@ def resample(probabilities: np.ndarray, region: Region, to_crop: np.ndarray, siz
     parts = stacked[..., :3], stacked[..., 3:]
     halves = [warp(part, to_crop @ there, (size, size), replicate=True) for part in parts]
     return np.moveaxis(np.concatenate(halves, axis=-1), -1, 0)
-
-
-def sharpen(probabilities: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """Move the borders between labels [6,S,S] onto the edges of the picture ``crop`` [S,S,3] in 0..1."""
-    radius = crop.shape[0] // 85
-    filtered = np.stack([guided_filter(crop, layer, radius, 1e-3) for layer in probabilities])
-    filtered = np.clip(filtered, 0.0, 1.0)
-    return filtered / np.maximum(filtered.sum(axis=0), 1e-6)
 
 
 def outline_parsing(pixels: np.ndarray, frame: FaceFrame) -> np.ndarray:
