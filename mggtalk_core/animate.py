@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,6 @@ from .gaussians.predict import AnalyticSequence
 from .head.model import load_head_model
 from .media.audio import read_sound
 from .media.images import read_image
-from .media.sound import Sound
-from .media.video import VideoReader
 from .media.video_writer import VideoWriter
 from .motion.audio import motion_from_audio
 from .motion.files import read_motion
@@ -83,7 +81,6 @@ def read_drivers(job: Job) -> Motion:
     body: Motion | None = None
     if job.video is not None:
         body = motion_from_video(job.video, load_head_model(), max_frames=job.max_frames)
-        body = replace(body, sound=_own_sound(job.video))
     elif job.motion is not None:
         body = read_motion(job.motion)
     if sound is None:
@@ -92,12 +89,6 @@ def read_drivers(job: Job) -> Motion:
         return body
     voice = motion_from_audio(sound, fps=job.fps if body is None else body.fps, seed=job.seed)
     return voice if body is None else mix_audio_video(voice, body)
-
-
-def _own_sound(clip: Path) -> Sound | None:
-    with VideoReader(clip) as reader:
-        has_sound = reader.has_sound
-    return read_sound(clip) if has_sound else None
 
 
 def shorten(motion: Motion, count: int) -> Motion:

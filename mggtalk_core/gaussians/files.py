@@ -63,7 +63,7 @@ def _write_ply(path: Path, gaussians: Gaussians) -> None:
 
 
 def to_image_axes(gaussians: Gaussians) -> Gaussians:
-    """Turn canonical axes (y up, z to the viewer) into those of splat files (y down, z forward): half a turn about x."""
+    """Turn canonical axes (y up, z to the viewer) into those of splat files (y down, z forward): half a turn on x."""
     flip = gaussians.means.new_tensor((1.0, -1.0, -1.0))
     return Gaussians(
         means=gaussians.means * flip,

@@ -1,0 +1,68 @@
+"""``benchmark``: how fast this machine is."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..media.samples import SPEECH, sample_portrait
+from .console import progress_bar, say, write_json
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser("benchmark", help="measure speed on this machine")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    pipeline = kinds.add_parser("pipeline", help="the whole pipeline, stage by stage")
+    pipeline.add_argument("--portrait", type=Path, metavar="IMG", help="default: scikit-image's astronaut")
+    pipeline.add_argument("--audio", type=Path, default=SPEECH, metavar="SOUND")
+    pipeline.add_argument("--frames", type=int, default=100)
+    pipeline.set_defaults(run=run_pipeline)
+    render = kinds.add_parser("render", help="the rasteriser")
+    render.set_defaults(run=run_render)
+    bini = kinds.add_parser("bini", help="bilateral normal integration")
+    bini.set_defaults(run=run_bini)
+    for sub in (pipeline, render, bini):
+        sub.add_argument("--report", type=Path, metavar="OUT.json")
+
+
+def run_pipeline(arguments: argparse.Namespace) -> int:
+    """Time the pipeline."""
+    from ..evaluation.speed import benchmark_pipeline
+
+    with tempfile.TemporaryDirectory() as folder, progress_bar("frames") as on_step:
+        portrait = arguments.portrait or sample_portrait(Path(folder))
+        result = benchmark_pipeline(portrait, arguments.audio, arguments.frames, on_step=on_step)
+    return _finish(arguments, result)
+
+
+def run_render(arguments: argparse.Namespace) -> int:
+    """Time the rasteriser."""
+    from ..render.speed import benchmark_render
+
+    with progress_bar("scenes", unit="scene") as on_step:
+        result = benchmark_render(on_step=on_step)
+    return _finish(arguments, result)
+
+
+def run_bini(arguments: argparse.Namespace) -> int:
+    """Time the integration of normals."""
+    from ..evaluation.speed_bini import benchmark_bini
+
+    return _finish(arguments, benchmark_bini())
+
+
+def _finish(arguments: argparse.Namespace, result: dict[str, Any]) -> int:
+    write_json(arguments.report, result)
+    for name, value in result.items():
+        if isinstance(value, dict):
+            say(f"{name}: " + "  ".join(f"{key} {item}" for key, item in value.items()))
+        elif isinstance(value, list):
+            say(f"{name}:")
+            for row in value:
+                say("  " + (" ".join(f"{k}={v}" for k, v in row.items()) if isinstance(row, dict) else str(row)))
+        else:
+            say(f"{name}: {value}")
+    return 0

@@ -1,0 +1,95 @@
+"""``evaluate``: the tables of the paper on the user's clips and portraits."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..evaluation.cross import evaluate_cross
+from ..evaluation.instruments import pipeline_instruments
+from ..evaluation.manifest import select
+from ..evaluation.portraits import evaluate_portraits
+from ..evaluation.self_reenactment import evaluate_self
+from ..evaluation.tables import Table
+from .console import progress_bar, say
+from .options import add_settings, settings_of
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser("evaluate", help="measure the system on clips and portraits")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    one = kinds.add_parser("self", help="each clip drives its own first frame")
+    two = kinds.add_parser("cross", help="clips drive portraits of other people")
+    three = kinds.add_parser("portraits", help="each portrait rendered at its own pose and expression")
+    for sub in (one, two):
+        sub.add_argument("--clips", type=Path, nargs="+", metavar="CLIP")
+        sub.add_argument("--every", type=int, default=1, metavar="K", help="use every K-th frame")
+        sub.add_argument("--max-frames", type=int, metavar="N", help="read at most N frames of a clip")
+    for sub in (two, three):
+        sub.add_argument("--portraits", type=Path, nargs="+", metavar="IMG")
+    for sub, run in ((one, run_self), (two, run_cross), (three, run_portraits)):
+        sub.add_argument("--manifest", type=Path, metavar="LIST.csv", help="take files from a list instead")
+        sub.add_argument("--split", default="val", help="split of the list (default: val)")
+        sub.add_argument("--limit", type=int, metavar="N", help="at most N clips and N portraits of the list")
+        add_settings(sub)
+        sub.set_defaults(run=run)
+
+
+def run_self(arguments: argparse.Namespace) -> int:
+    """Evaluate self-reenactment."""
+    with progress_bar("frames") as on_step:
+        table = evaluate_self(
+            _files(arguments, "clip"),
+            arguments.report,
+            every=arguments.every,
+            max_frames=arguments.max_frames,
+            instruments=pipeline_instruments(settings_of(arguments)),
+            on_step=on_step,
+        )
+    return _finish(table)
+
+
+def run_cross(arguments: argparse.Namespace) -> int:
+    """Evaluate cross-reenactment."""
+    with progress_bar("frames") as on_step:
+        table = evaluate_cross(
+            _files(arguments, "portrait"),
+            _files(arguments, "clip"),
+            arguments.report,
+            every=arguments.every,
+            max_frames=arguments.max_frames,
+            instruments=pipeline_instruments(settings_of(arguments)),
+            on_step=on_step,
+        )
+    return _finish(table)
+
+
+def run_portraits(arguments: argparse.Namespace) -> int:
+    """Evaluate the reconstruction of portraits at rest."""
+    with progress_bar("portraits", unit="portrait") as on_step:
+        table = evaluate_portraits(
+            _files(arguments, "portrait"),
+            arguments.report,
+            instruments=pipeline_instruments(settings_of(arguments)),
+            on_step=on_step,
+        )
+    return _finish(table)
+
+
+def _files(arguments: argparse.Namespace, kind: str) -> list[Path]:
+    """Return the files named on the command line, or those of the list."""
+    named = getattr(arguments, kind + "s")
+    if named or arguments.manifest is None:
+        return named or []
+    return select(arguments.manifest, kind, split=arguments.split)[: arguments.limit]
+
+
+def _finish(table: Table) -> int:
+    """Say the means, with the number of files behind each, and what could not be used."""
+    for name, mean in table.means().items():
+        say(f"{name}: {mean.value:.4g} (n={mean.n})")
+    for row in table.rows:
+        if "error" in row:
+            say(f"left out: {row['error']}")
+    return 0
