@@ -170,3 +170,32 @@ def test_requirements_leave_torch_and_numpy_free():
     names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     assert {"torch", "numpy"} <= set(names)
     assert len(set(names)) == len(names)
+
+
+DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow", "ai_edge_litert": "ai-edge-litert"}
+UNDECLARED = {
+    "numba": "librosa needs it",
+    "certifi": "taken where present",
+    "pocketsphinx": "taken where present",
+    "skimage": "the demo's picture: make demo installs it",
+}
+
+
+def third_party_imports():
+    for path in MODULES:
+        for node in ast.walk(tree(path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            yield from ((name.split(".")[0], path) for name in names)
+
+
+def test_what_the_core_imports_is_required():
+    lines = (REPO / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    known = set(sys.stdlib_module_names) | set(UNDECLARED) | {line.strip() for line in lines}
+    missing = {
+        f"{name_of(path)}: {name}"
+        for name, path in third_party_imports()
+        if DISTRIBUTIONS.get(name, name.replace("_", "-")) not in known
+    }
+    assert not missing
