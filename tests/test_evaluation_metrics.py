@@ -18,7 +18,7 @@ from mggtalk_core.evaluation.landmarks import (
     turns,
     yaw_degrees,
 )
-from mggtalk_core.evaluation.metrics import correlation, psnr, ssim
+from mggtalk_core.evaluation.metrics import correlation, psnr, regional_scores, ssim
 from mggtalk_core.evaluation.regions import MOUTH, close_up, face_mask
 
 
@@ -73,6 +73,19 @@ def test_ssim_sees_only_its_mask():
     assert ssim(image, truth, mask) == pytest.approx(1.0, abs=1e-6)
     assert ssim(image, truth) < 0.8
     assert math.isnan(ssim(image, truth, torch.zeros(1, 64, 64)))
+
+
+def test_scores_of_many_regions_are_those_of_each():
+    image, truth = noise(3, 40, 50), noise(3, 40, 50, seed=1)
+    masks = {
+        "a": noise(1, 40, 50, seed=2),
+        "b": (noise(1, 40, 50, seed=3) > 0.5).float(),
+        "none": torch.zeros(1, 40, 50),
+    }
+    scores = regional_scores(image, truth, masks)
+    for name, mask in masks.items():
+        assert scores[f"psnr_{name}"] == pytest.approx(psnr(image, truth, mask), nan_ok=True)
+        assert scores[f"ssim_{name}"] == pytest.approx(ssim(image, truth, mask), nan_ok=True)
 
 
 def test_correlation_agrees_with_numpy_and_knows_when_it_is_undefined():

@@ -46,12 +46,15 @@ def eye_opening(landmarks: Float[Tensor, "*T 478 d"]) -> Float[Tensor, "*T"]:
 
 
 def jitter(landmarks: Float[Tensor, "T 478 d"]) -> float:
-    """Return the mean length of the second difference over time, in percent of the eye distance; NaN below 3 frames."""
+    """Return the mean length of the second difference over time, in percent of the eye distance.
+
+    Frames that are NaN, and their neighbours, are left out; the result is NaN where no three frames in a row remain.
+    """
     if len(landmarks) < 3:
         return math.nan
     flat = landmarks[..., :2]
     second = flat[2:] - 2.0 * flat[1:-1] + flat[:-2]
-    return float(100.0 * (second.norm(dim=-1).mean(dim=-1) / eye_distance(landmarks)[1:-1]).mean())
+    return float(100.0 * (second.norm(dim=-1).mean(dim=-1) / eye_distance(landmarks)[1:-1]).nanmean())
 
 
 def yaw_degrees(rotation: Float[Tensor, "*T 3 3"]) -> Float[Tensor, "*T"]:

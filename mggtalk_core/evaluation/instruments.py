@@ -1,0 +1,131 @@
+"""What an evaluation works with: the system under test, and the means to observe faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from ..motion.motion import Motion
+from ..portrait.portrait import Portrait
+from ..progress import OnStep
+
+if TYPE_CHECKING:
+    from ..pipeline import Settings
+    from ..portrait.landmarker import Face
+    from ..portrait.parsing import Parser
+
+Build = Callable[[Float[Tensor, "3 height width"], OnStep], "Avatar"]
+"""Make an avatar of a picture."""
+Crop = Float[Tensor, "2 3"]
+Track = Callable[[Iterable[np.ndarray], float, "Crop | None", OnStep], Motion]
+"""Read the motion of a face: uint8 frames [H,W,3], frames per second, the map to the portrait's crop where the clip is
+the portrait's own, progress."""
+Follow = Callable[[np.ndarray], "Face | None"]
+"""Find the face of one person in the next frame, uint8 [H,W,3]."""
+FindMatte = Callable[[np.ndarray, "Face"], Float[Tensor, "1 height width"]]
+"""Return the soft matte of the head in a frame, uint8 [H,W,3]."""
+
+
+class Avatar(Protocol):
+    """A portrait that can be driven."""
+
+    @property
+    def portrait(self) -> Portrait:
+        """The portrait it was made of."""
+        ...
+
+    def animate(self, motion: Motion) -> Iterator[Float[Tensor, "3 512 512"]]:
+        """Yield one finished crop per frame of a driving motion in the driver's terms."""
+        ...
+
+    def at_rest(self, background: Float[Tensor, "3"]) -> Float[Tensor, "3 512 512"]:
+        """Return the bare Gaussians at the source's pose and expression over a flat background."""
+        ...
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """The functions that an evaluation calls."""
+
+    build: Build
+    track: Track
+    new_tracker: Callable[[], Follow]
+    """Start to follow a face through another clip."""
+    matte: FindMatte
+
+
+class PipelineAvatar:
+    """The pipeline as an `Avatar`."""
+
+    def __init__(self, image: Float[Tensor, "3 height width"], settings: Settings, on_step: OnStep) -> None:
+        """Reconstruct the head of a picture."""
+        from ..pipeline import reconstruct
+
+        self._settings = settings
+        self._head = reconstruct(image, settings, on_step=on_step)
+
+    @property
+    def portrait(self) -> Portrait:
+        """The portrait it was made of."""
+        return self._head.portrait
+
+    def animate(self, motion: Motion) -> Iterator[Float[Tensor, "3 512 512"]]:
+        """Yield one finished crop per frame of a driving motion in the driver's terms."""
+        from ..pipeline import drive, frames
+
+        sequence = drive(self._head, motion, self._settings)
+        for frame in frames(self._head, sequence, self._settings):
+            yield frame.image
+
+    def at_rest(self, background: Float[Tensor, "3"]) -> Float[Tensor, "3 512 512"]:
+        """Return the bare Gaussians at the source's pose and expression over a flat background."""
+        from ..render.rasterize import render
+
+        still = self._head.still
+        return render(still.frame(0), still.camera(0), background, backend=self._settings.backend).rgb
+
+
+def pipeline_instruments(settings: Settings | None = None) -> Instruments:
+    """Return the instruments that test this project's own pipeline, with its own landmarker and parsing."""
+    from ..head.model import load_head_model
+    from ..motion.video import motion_from_video
+    from ..pipeline import Settings
+    from ..portrait.landmarker import FaceLandmarker
+    from ..portrait.parsing import Parser
+    from ..portrait.tracker import FaceTracker
+
+    chosen = settings or Settings()
+    landmarker, parser = FaceLandmarker(), Parser()
+
+    def track(frames: Iterable[np.ndarray], fps: float, crop: Crop | None, on_step: OnStep) -> Motion:
+        return motion_from_video(frames, load_head_model(), fps=fps, crop_transform=crop, on_step=on_step)
+
+    return Instruments(
+        build=lambda image, on_step: PipelineAvatar(image, chosen, on_step),
+        track=track,
+        new_tracker=lambda: FaceTracker(landmarker).update,
+        matte=lambda frame, face: parsed_matte(parser, frame, face),
+    )
+
+
+def parsed_matte(parser: Parser, frame: np.ndarray, face: Face) -> Float[Tensor, "1 height width"]:
+    """Return the head matte of a square crop, uint8 [S,S,3], as the portrait's own is made."""
+    import torch
+
+    from ..portrait.face_frame import FaceFrame
+    from ..portrait.matte import head_matte
+    from ..portrait.parsing import resample
+    from ..portrait.warp import Region
+
+    size = frame.shape[0]
+    landmarks = face.landmarks.double().numpy()
+    region = Region(np.full(2, size / 2.0), float(size))
+    probabilities = resample(parser.parse(frame, region, landmarks), region, region.to_crop(size), size)
+    picture = frame.astype(np.float32) / 255.0
+    matte = head_matte(probabilities, picture, FaceFrame.from_landmarks(landmarks), np.ones((size, size), bool))
+    return torch.from_numpy(matte)[None]

@@ -1,0 +1,85 @@
+"""Watching a driver and a driven face side by side."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .landmarks import angle_degrees, eye_opening, jitter, mouth_opening, turns
+from .metrics import correlation
+from .tables import Row
+
+if TYPE_CHECKING:
+    from ..portrait.landmarker import Face
+
+
+class Observed:
+    """Landmarks and blendshapes of one face, frame by frame: eight kilobytes a frame."""
+
+    def __init__(self) -> None:
+        """Start with no frame."""
+        self._landmarks: list[Float[Tensor, "478 3"]] = []
+        self._blendshapes: list[Float[Tensor, "52"]] = []
+
+    def add(self, face: Face | None) -> None:
+        """Append a frame; None where no face was seen."""
+        self._landmarks.append(torch.full((478, 3), torch.nan) if face is None else face.landmarks)
+        self._blendshapes.append(torch.full((52,), torch.nan) if face is None else face.blendshapes)
+
+    def __len__(self) -> int:
+        """Return the number of frames, with a face or without."""
+        return len(self._landmarks)
+
+    @property
+    def landmarks(self) -> Float[Tensor, "T 478 3"]:
+        """Landmarks in pixels; NaN in frames without a face."""
+        return torch.stack(self._landmarks) if self._landmarks else torch.zeros(0, 478, 3)
+
+    @property
+    def blendshapes(self) -> Float[Tensor, "T 52"]:
+        """Raw output of the blendshape network; NaN in frames without a face."""
+        return torch.stack(self._blendshapes) if self._blendshapes else torch.zeros(0, 52)
+
+    @property
+    def seen(self) -> Bool[Tensor, "T"]:
+        """Frames in which there was a face."""
+        return self.landmarks[:, 0, 0].isfinite()
+
+
+def motion_scores(driven: Observed, driver: Observed) -> Row:
+    """Compare how two faces move, from what was seen of them; every change is relative to the first common frame.
+
+    Returns:
+        Pearson correlation of mouth and eye opening; the driver's standard deviation of the mouth opening; jitter of
+        both (percent of the eye distance); ``expression_error``, the mean absolute difference of the 52 blendshapes'
+        changes (after the paper's AED, 4.1), and ``pose_error``, the mean angle between the turns in degrees (after
+        its APD).
+    """
+    both = driven.seen & driver.seen
+    ours, theirs = driven.landmarks[both], driver.landmarks[both]
+    return {
+        "unseen": int((~both).sum()),
+        "mouth_correlation": correlation(mouth_opening(ours), mouth_opening(theirs)),
+        "mouth_movement": float(mouth_opening(theirs).std()) if len(theirs) > 1 else math.nan,
+        "eye_correlation": correlation(eye_opening(ours), eye_opening(theirs)),
+        "jitter": jitter(driven.landmarks),
+        "jitter_driver": jitter(driver.landmarks),
+        "expression_error": _expression_error(driven.blendshapes[both], driver.blendshapes[both]),
+        "pose_error": _pose_error(ours, theirs),
+    }
+
+
+def _expression_error(ours: Float[Tensor, "T 52"], theirs: Float[Tensor, "T 52"]) -> float:
+    if len(ours) < 2:
+        return math.nan
+    return float(((ours[1:] - ours[0]) - (theirs[1:] - theirs[0])).abs().mean())
+
+
+def _pose_error(ours: Float[Tensor, "T 478 3"], theirs: Float[Tensor, "T 478 3"]) -> float:
+    if len(ours) < 2:
+        return math.nan
+    return float(angle_degrees(turns(ours[1:], ours[0]), turns(theirs[1:], theirs[0])).mean())
