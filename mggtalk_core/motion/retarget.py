@@ -146,12 +146,13 @@ def limit_expression(beta: Float[Tensor, "T 52"], beta_s: Float[Tensor, "52"]) -
     ``mouthClose`` at ``jawOpen``. Where the source itself lies beyond a limit, the limit is the source.
     """
     limited = _bend(beta, beta_s.clamp_max(0.0), beta_s.clamp_min(1.0), OVERSHOOT)
-    column = BLENDSHAPE_INDEX
-    for side in ("Left", "Right"):
-        _cap(limited, beta_s, f"eyeBlink{side}", 1.0 - _lowered_lid(limited, side))
-    jaw, close = column["jawOpen"], column["mouthClose"]
-    limited[:, jaw] = torch.maximum(limited[:, jaw], beta_s[jaw].clamp_max(0.0))
-    _cap(limited, beta_s, "mouthClose", limited[:, jaw] + (beta_s[close] - beta_s[jaw]).clamp_min(0.0))
+    for side, lid in zip(("Left", "Right"), BLINKS, strict=True):
+        limited[:, lid] = torch.minimum(limited[:, lid], (1.0 - _lowered_lid(limited, side)).clamp_min(beta_s[lid]))
+    jaw, close = BLENDSHAPE_INDEX["jawOpen"], BLENDSHAPE_INDEX["mouthClose"]
+    limited[:, jaw] = limited[:, jaw].clamp_min(beta_s[jaw].clamp_max(0.0))
+    # jaw + max(0, close_s - jaw_s), written so that no rounding moves the source itself.
+    further = torch.maximum(limited[:, jaw], beta_s[close] - (beta_s[jaw] - limited[:, jaw]))
+    limited[:, close] = torch.minimum(limited[:, close], further)
     return limited
 
 
@@ -172,11 +173,6 @@ def _lowered_lid(beta: Float[Tensor, "T 52"], side: str) -> Float[Tensor, "T"]:
     """Return how far the gaze and the squint have already closed the lid, in units of ``eyeBlink``."""
     down, squint = (beta[:, BLENDSHAPE_INDEX[f"{name}{side}"]] for name in ("eyeLookDown", "eyeSquint"))
     return LOOK_DOWN_CLOSES * down.clamp_min(0.0) + SQUINT_CLOSES * squint.clamp_min(0.0)
-
-
-def _cap(beta: Float[Tensor, "T 52"], beta_s: Float[Tensor, "52"], name: str, limit: Float[Tensor, "T"]) -> None:
-    column = BLENDSHAPE_INDEX[name]
-    beta[:, column] = torch.minimum(beta[:, column], torch.maximum(limit, beta_s[column]))
 
 
 def _drive_rotation(
