@@ -35,8 +35,12 @@ RIM_INSET = 0.01
 """The same at the margins of lips and lids, where skin is thin and a deep backing would leave a gap."""
 EROSION = 13
 """Window in pixels by which the silhouette shrinks for backing points: they must never show past it."""
+TUCK = 16.0
+"""Farthest that a backing point is moved to get inside, pixels; beyond, the model's shape is wrong there."""
 TOLERANCE = 0.002
 """A backing point this far in front of the visible surface hides it."""
+SKIN_BACKWARDS, INNER_BACKWARDS = -0.5, -0.3
+"""Canonical z of a normal below which no view of the face shows skin (turned by 60 degrees), teeth or eyeballs."""
 MAX_LEVEL = 64
 """No triangle is cut finer than this: a broken fit must not fill the memory."""
 
@@ -59,10 +63,12 @@ def hidden_points(surface: Surface, model: HeadModel) -> HiddenPoints:
     spacing = _spacing(model, rim)
     part = model.parts[model.triangles[:, 0]]
     skin = part <= int(Part.SCALP)
-    inner = _sampled(vertices, model, torch.nonzero(~skin).squeeze(-1), spacing)
-    backing = _sampled(vertices, model, torch.nonzero(skin).squeeze(-1), spacing)
-    positions = _inset(*backing, vertices, rim, model)
-    keep = _stays_hidden(positions, surface)
+    useful = ~_turned_away(vertices, model)
+    inner = _sampled(vertices, model, torch.nonzero(~skin & useful).squeeze(-1), spacing)
+    backing = _sampled(vertices, model, torch.nonzero(skin & useful).squeeze(-1), spacing)
+    positions, shift, behind = _tucked_in(_inset(*backing, vertices, rim, model), surface)
+    # The neck's flare and the shoulders do not belong to the head: there nothing is moved, only dropped.
+    keep = behind & (shift < torch.where(part[backing[0]] == int(Part.FACE), TUCK, 1.0))
     triangle = torch.cat((inner[0], backing[0][keep]))
     barycentric = torch.cat((inner[1], backing[1][keep]))
     positions = torch.cat((_on_surface(*inner, vertices, model), positions[keep]))
@@ -79,8 +85,20 @@ def _spacing(model: HeadModel, rim: Float[Tensor, "v"]) -> Float[Tensor, "t"]:
     """Return the distance wanted between points, per triangle."""
     table = rim.new_tensor([SPACING[part] for part in Part])
     spacing = table[model.parts[model.triangles[:, 0]].long()]
-    near = rim[model.triangles].amin(dim=1) < RIM_REACH
+    skin = model.parts[model.triangles[:, 0]] <= int(Part.SCALP)
+    near = skin & (rim[model.triangles].amin(dim=1) < RIM_REACH)
     return torch.where(near, spacing.clamp(max=RIM_SPACING), spacing)
+
+
+def _turned_away(vertices: Float[Tensor, "v 3"], model: HeadModel) -> Bool[Tensor, "t"]:
+    """Return the triangles that face the back of the head so squarely that no view of the face shows them."""
+    a, b, c = vertices[model.triangles].unbind(1)
+    normal = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+    part = model.parts[model.triangles[:, 0]]
+    # The sockets are seen from inside, whichever way their triangles run.
+    cavity = (part == int(Part.MOUTH_SOCKET)) | (part == int(Part.EYE_SOCKET))
+    limit = torch.where(part <= int(Part.SCALP), SKIN_BACKWARDS, INNER_BACKWARDS)
+    return ~cavity & (normal[:, 2] < limit)
 
 
 def _sampled(
@@ -136,13 +154,31 @@ def _inset(
     return _on_surface(triangle, barycentric, vertices + inwards, model)
 
 
-def _stays_hidden(positions: Float[Tensor, "k 3"], surface: Surface) -> Bool[Tensor, "k"]:
-    """Return the backing points that show neither past the silhouette nor before the surface in the source picture."""
-    height, width = surface.mask.shape
-    x, y, z = surface.fit.camera.project(positions).unbind(-1)
+def _tucked_in(
+    positions: Float[Tensor, "k 3"], surface: Surface
+) -> tuple[Float[Tensor, "k 3"], Float[Tensor, "k"], Bool[Tensor, "k"]]:
+    """Move points that show past the silhouette inside it.
+
+    Returns the points, by how many pixels each was moved, and whether it is now in the picture and behind its surface.
+    """
+    camera = surface.fit.camera
+    x, y, z = camera.project(positions).unbind(-1)
     column, row = torch.floor(x).long(), torch.floor(y).long()
-    in_picture = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-    solid = -max_pool2d(-surface.portrait.matte[None], EROSION, stride=1, padding=EROSION // 2)[0, 0] > 0.5
-    behind = z > surface.depth[row, column] - TOLERANCE
-    return ~in_picture | (solid[row, column] & behind)
+    in_picture = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+    column, row = column.clamp(0, camera.width - 1), row.clamp(0, camera.height - 1)
+    to_row, to_column = (index[row, column] for index in _nearest_solid(surface))
+    shift = torch.stack((to_column - column, to_row - row), dim=1).to(x)
+    moved = camera.unproject(torch.stack((x, y), dim=1) + shift, z)
+    behind = z > surface.depth[to_row, to_column] - TOLERANCE
+    return moved, shift.norm(dim=1), in_picture & behind
+
+
+def _nearest_solid(surface: Surface) -> tuple[Int[Tensor, "height width"], Int[Tensor, "height width"]]:
+    """Return row and column of the nearest pixel well inside the matte, for every pixel."""
+    from scipy.ndimage import distance_transform_edt
+
+    soft = -max_pool2d(-surface.portrait.matte[None], EROSION, stride=1, padding=EROSION // 2)[0, 0]
+    outside = (~((soft > 0.5) & surface.mask)).cpu().numpy()
+    rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
+    device = surface.mask.device
+    return torch.from_numpy(rows).long().to(device), torch.from_numpy(columns).long().to(device)

@@ -25,8 +25,8 @@ PRESENT = 0.02
 """Matte above which a pixel carries geometry."""
 HAIR, BODY_SKIN, FACE_SKIN, OTHER = 1, 2, 3, 5
 """Values of `Portrait.labels`."""
-BEARD_LINE = -0.3
-"""Below this canonical height (units of 10 cm under the eyes) hair on the face is a beard and moves with the skin."""
+BEARD_TOP, BEARD_BACK = -0.3, -0.4
+"""Below and before these canonical y and z hair on the face is a beard and moves with the skin; behind is long hair."""
 COVER = 0.08
 """How far hair and hats lie over the mesh, units of 10 cm, reached `COVER_RISE` from the uncovered skin."""
 COVER_RISE = 0.3
@@ -57,9 +57,9 @@ def mesh_estimate(portrait: Portrait, fit: HeadFit, model: HeadModel) -> Estimat
         camera.project(vertices), model.triangles, camera.width, camera.height
     )
     mask = portrait.matte[0] > PRESENT
-    canonical_y = interpolate(vertices[:, 1:2], model.triangles, triangle, barycentric)[0]
-    bare = mask & _is_bare(portrait, model, triangle, canonical_y)
-    inflated = _inflated_depth(portrait, mask, bare, depth, triangle >= 0, _outline_depth(vertices, model, camera))
+    canonical = interpolate(vertices, model.triangles, triangle, barycentric)
+    bare = mask & _is_bare(portrait, model, triangle, canonical)
+    inflated = _inflated_depth(portrait, bare, depth, triangle >= 0, _outline_depth(vertices, model, camera))
     turned = vertex_normals(vertices, model.triangles) @ camera.rotation.T
     smooth = normalize(interpolate(turned, model.triangles, triangle, barycentric), dim=0)
     normals = torch.where(bare, facing_viewer(smooth, camera), normals_of_depth(inflated, camera))
@@ -77,13 +77,13 @@ def _is_bare(
     portrait: Portrait,
     model: HeadModel,
     triangle: Int[Tensor, "height width"],
-    canonical_y: Float[Tensor, "height width"],
+    canonical: Float[Tensor, "3 height width"],
 ) -> Bool[Tensor, "height width"]:
     """Return the pixels that show the mesh itself: skin, beards and inner parts, not hair, hats or glasses over it."""
     part = model.parts[model.triangles[triangle.clamp(min=0), 0]]
     labels = portrait.labels
     skin = (labels == FACE_SKIN) | (labels == BODY_SKIN)
-    beard = (part == int(Part.FACE)) & (canonical_y < BEARD_LINE)
+    beard = (part == int(Part.FACE)) & (canonical[1] < BEARD_TOP) & (canonical[2] > BEARD_BACK)
     return (triangle >= 0) & (skin | beard | (part > int(Part.SCALP)))
 
 
@@ -96,7 +96,6 @@ def _outline_depth(vertices: Float[Tensor, "v 3"], model: HeadModel, camera: Cam
 
 def _inflated_depth(
     portrait: Portrait,
-    mask: Bool[Tensor, "height width"],
     bare: Bool[Tensor, "height width"],
     mesh_depth: Float[Tensor, "height width"],
     on_mesh: Bool[Tensor, "height width"],
@@ -105,12 +104,9 @@ def _inflated_depth(
     """Return a depth for every pixel: inflated from the outline, but never behind a mesh that it covers."""
     pixel = outline_depth / (portrait.crop.shape[-1] * FOCAL_PER_PIXEL)
     outline = (portrait.matte[0] < 0.25) & (portrait.labels == 0)
-    height = inflate(mask, outline, bare, (outline_depth - mesh_depth) * bare, pixel)
     cover = COVER * _rise(bare, COVER_RISE / pixel)
-    over_mesh = torch.where(on_mesh, outline_depth - mesh_depth + cover, torch.full_like(height, BELOW))
-    # A smooth maximum: as wide as the cover is thick, so it adds nothing at the hairline.
-    height = 0.5 * (height + over_mesh + torch.sqrt((height - over_mesh) ** 2 + cover**2))
-    return outline_depth - height
+    floor = torch.where(on_mesh & ~bare, outline_depth - mesh_depth + cover, torch.full_like(mesh_depth, BELOW))
+    return outline_depth - inflate(outline, bare, (outline_depth - mesh_depth) * bare, pixel, floor)
 
 
 def _rise(bare: Bool[Tensor, "height width"], reach: float) -> Float[Tensor, "height width"]:
