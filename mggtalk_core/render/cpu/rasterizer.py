@@ -42,9 +42,14 @@ class Rasterizer:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = min(torch.get_num_threads(), _MAX_THREADS) if threads is None else max(1, threads)
+        self._threads = threads
         self._idle: list[_Buffers] = []
         self._lock = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        """Threads of one render: as given, else as many as torch may use on the calling thread."""
+        return max(1, self._threads or min(torch.get_num_threads(), _MAX_THREADS))
 
     @contextmanager
     def _borrowed(self) -> Iterator[_Buffers]:
@@ -62,8 +67,9 @@ class Rasterizer:
             return self._render(gaussians, camera, buffers)
 
     def _render(self, gaussians: Gaussians, camera: Camera, buffers: _Buffers) -> Rendering:
+        threads = self.threads
         columns, rows = -(-camera.width // binning.TILE), -(-camera.height // binning.TILE)
-        bounds = _bounds(len(gaussians), 1 if self.threads == 1 else 4 * self.threads)
+        bounds = _bounds(len(gaussians), 1 if threads == 1 else 4 * threads)
         records = buffers.get("records", (len(gaussians), projection.RECORD), np.float32)
         slots = buffers.get("slots", (len(bounds) - 1, columns * rows), np.int64)
         offsets = buffers.get("offsets", (columns * rows + 1,), np.int64)
@@ -83,8 +89,8 @@ class Rasterizer:
             binning.sort(entries, offsets, first, last)
             blending.blend(records, entries, offsets, columns, first, last, image)
 
-        share(scatter, len(bounds) - 1, self.threads)
-        share(draw, rows, self.threads)
+        share(scatter, len(bounds) - 1, threads)
+        share(draw, rows, threads)
         rgb, alpha, depth = torch.from_numpy(image).split((3, 1, 1))
         return Rendering(rgb, alpha, depth, dropped)
 

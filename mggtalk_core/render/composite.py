@@ -1,0 +1,41 @@
+"""The rendered head over the torso-background layer (paper D.5, before the learned inpainter)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import InputError
+from ..head.camera import Camera
+from ..portrait.portrait import Portrait
+from .pinholes import fill_pinholes
+from .rendering import Rendering
+from .torso import Torso
+
+
+class Compositor:
+    """Puts rendered heads over one portrait's torso-background layer; may be called from several threads at once.
+
+    ``torso="hold"`` keeps the layer as it is; ``"follow"`` lets neck and shoulders go along with the head. The neck's
+    seam is soft because the head's own alpha fades out below the jaw.
+    """
+
+    def __init__(self, portrait: Portrait, camera: Camera, *, torso: str = "hold") -> None:
+        """Prepare the layer; ``camera`` is that of the source picture. Raises InputError for another ``torso``."""
+        if torso not in ("hold", "follow"):
+            raise InputError(f'Unknown torso mode "{torso}": choose hold or follow.')
+        self._layer = portrait.background
+        self._torso = Torso(portrait, camera) if torso == "follow" else None
+
+    def __call__(self, rendering: Rendering, camera: Camera) -> Float[Tensor, "3 512 512"]:
+        """Return the finished crop of one frame; ``camera`` is the frame's, ``rendering`` is over nothing."""
+        layer = self._layer if self._torso is None else self._torso(camera)
+        rgb, alpha = fill_pinholes(rendering)
+        return (rgb + (1.0 - alpha) * layer.to(rgb)).clamp(0.0, 1.0)
+
+
+def composite(
+    portrait: Portrait, rendering: Rendering, camera_source: Camera, camera_frame: Camera, *, torso: str = "hold"
+) -> Float[Tensor, "3 512 512"]:
+    """Composite a single frame; for a sequence make one `Compositor`."""
+    return Compositor(portrait, camera_source, torso=torso)(rendering, camera_frame)
