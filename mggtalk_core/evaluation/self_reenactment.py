@@ -29,6 +29,8 @@ from .tables import Row, Table
 
 LARGEST_YAW = 25.0
 """Landmarks are compared where the head is turned by at most this many degrees: beyond it they are guesses."""
+PICTURES = 50
+"""In how many frames of a clip, spread evenly, pictures are scored: finding the truth's matte is slow."""
 MOVING_MOUTH = 0.02
 """Least standard deviation of the mouth opening (over the eye distance) at which its correlation means something."""
 
@@ -39,6 +41,7 @@ def evaluate_self(
     *,
     every: int = 1,
     max_frames: int | None = None,
+    pictures: int = PICTURES,
     instruments: Instruments | None = None,
     on_step: OnStep = ignore_steps,
 ) -> Table:
@@ -53,6 +56,7 @@ def evaluate_self(
         report: JSON file to write, with CSV, Markdown and a folder of contact sheets beside it; None writes nothing.
         every: score every how many frames.
         max_frames: read at most so many frames of each clip.
+        pictures: score PSNR and SSIM in at most so many frames of each clip, spread evenly.
         instruments: the system under test; this project's pipeline when None.
         on_step: progress over all clips.
 
@@ -60,11 +64,12 @@ def evaluate_self(
         InputError: the report cannot be written. A clip that cannot be used has a row that says why.
     """
     instruments, sampling = instruments or pipeline_instruments(), Sampling(every, max_frames)
-    table = Table("Self-reenactment", {"every": every, "max_frames": max_frames, "largest_yaw": LARGEST_YAW})
+    settings = {"every": every, "max_frames": max_frames, "pictures": pictures, "largest_yaw": LARGEST_YAW}
+    table = Table("Self-reenactment", settings)
     steps, sheets = Steps(sum(total_frames(clips, sampling)), on_step), Sheets(report)
     for clip in clips:
         try:
-            row, sheet = _evaluate_clip(Path(clip), sampling, instruments, steps)
+            row, sheet = _evaluate_clip(Path(clip), sampling, pictures, instruments, steps)
         except InputError as error:
             row, sheet = {"clip": Path(clip).name, "error": str(error)}, None
         table.rows.append(row)
@@ -88,13 +93,13 @@ def summary(table: Table) -> Row:
 
 
 def _evaluate_clip(
-    clip: Path, sampling: Sampling, instruments: Instruments, steps: Steps
+    clip: Path, sampling: Sampling, pictures: int, instruments: Instruments, steps: Steps
 ) -> tuple[Row, Float[Tensor, "3 height width"]]:
     start = time.perf_counter()
     with VideoReader(clip) as reader:
         avatar = instruments.build(to_image(next(iter(reader))), steps.alive)
         motion = _track(reader, avatar, sampling, instruments, steps)
-        duel = _Duel(avatar, instruments, sample_indices(len(motion)))
+        duel = _Duel(avatar, instruments, sample_indices(len(motion)), sample_indices(len(motion), pictures))
         truths = (cropped(frame, avatar.portrait.crop_transform) for frame in sampling.sampled(reader))
         for index, (truth, driven) in enumerate(zip(truths, avatar.animate(motion), strict=True)):
             duel.add(index, truth, driven)
@@ -119,7 +124,7 @@ def _track(reader: VideoReader, avatar: Avatar, sampling: Sampling, instruments:
 class _Duel:
     """Scores the driven frames and the copy of frame 0 side by side."""
 
-    def __init__(self, avatar: Avatar, instruments: Instruments, kept: set[int]) -> None:
+    def __init__(self, avatar: Avatar, instruments: Instruments, kept: set[int], pictured: set[int]) -> None:
         self._portrait, self._matte = avatar.portrait, instruments.matte
         self._find_truth, self._find_driven = instruments.new_tracker(), instruments.new_tracker()
         self._truth, self._driven = Observed(), Observed()
@@ -127,7 +132,7 @@ class _Duel:
         source = avatar.portrait.source
         self._inside = inside_frame(source.shape[2], source.shape[1], avatar.portrait.crop_transform)
         self._first: Float[Tensor, "3 512 512"] | None = None
-        self._kept = kept
+        self._kept, self._pictured = kept, pictured
         self.samples: list[Sample] = []
 
     def add(self, index: int, truth_frame: np.ndarray, driven: Float[Tensor, "3 512 512"]) -> None:
@@ -138,7 +143,7 @@ class _Duel:
         self._driven.add(driven_face)
         if index == 0:
             self._first = truth
-        else:
+        elif index in self._pictured:
             regions = self._regions(truth_frame, truth_face)
             self._scores.add(driven, truth, regions)
             self._copy.add(self._first, truth, regions)
