@@ -13,6 +13,8 @@ FEATHER = 24
 """Width in crop pixels over which the crop's border blends into the picture."""
 _QUIET, _LOUD = 2.0 / 255.0, 12.0 / 255.0
 """Changes from the source crop up to which the picture keeps all its own detail, and beyond which it keeps none."""
+_SEEN = 1e-3
+"""Changes up to this, of 255, are none."""
 
 
 class Paster:
@@ -25,21 +27,21 @@ class Paster:
 
     def __init__(self, portrait: Portrait) -> None:
         self.picture: UInt8[np.ndarray, "height width 3"] = _to_bytes(portrait.source)
-        self._crop = _to_rows(portrait.crop)
-        size = self._crop.shape[0]
+        self._planes = portrait.crop.detach().to("cpu", torch.float32).numpy()
+        size = self._planes.shape[-1]
         to_crop = portrait.crop_transform.double().cpu().numpy()
         self._box = _box(to_crop, size, self.picture.shape[:2])
         self._scale = float(np.sqrt(abs(np.linalg.det(to_crop[:, :2]))))
         self._grid = max(1, min(size, round(size / self._scale)))  # a picture coarser than the crop: shrink it first
         self._transform = _in_indices(to_crop, self._box, self._grid / size)
         x, y, right, bottom = self._box
-        self._detail = self.picture[y:bottom, x:right].astype(np.float32) - self._warp(self._crop * 255.0)
+        self._detail = self.picture[y:bottom, x:right].astype(np.float32) - self._warp(_to_rows(portrait.crop) * 255.0)
         self._feather = _feather(size)
 
     def paste(self, frame: Float[Tensor, "3 512 512"]) -> UInt8[np.ndarray, "height width 3"]:
         """Return a new picture with the animated crop in its place."""
         picture = self.picture.copy()
-        change = self._change(_to_rows(frame))
+        change = self._change(frame.detach().to("cpu", torch.float32).numpy())
         window = self._window(change)
         if window is None:
             return picture
@@ -55,21 +57,19 @@ class Paster:
         """Return [size,size,4]: the change of colour (0..255) and the share of the picture's detail that goes."""
         import cv2
 
-        change = np.empty((*frame.shape[:2], 4), np.float32)
-        difference = np.subtract(frame, self._crop)
-        largest = np.abs(difference).max(axis=2)
+        difference = frame - self._planes
+        largest = np.abs(difference).max(axis=0)
         near = cv2.blur(cv2.dilate(largest, np.ones((5, 5), np.uint8)), (5, 5))
         t = np.clip((near - _QUIET) / (_LOUD - _QUIET), 0.0, 1.0)
-        change[..., 3] = t * t * (3.0 - 2.0 * t) * self._feather
-        change[..., :3] = difference * (255.0 * self._feather)[..., None]
-        return change
+        difference *= 255.0 * self._feather
+        return cv2.merge([*difference, t * t * (3.0 - 2.0 * t) * self._feather])
 
     def _window(self, change: np.ndarray) -> tuple[int, int, int, int] | None:
         """Return the box of the picture in which the change can be seen, or None."""
         import cv2
 
-        seen = (np.abs(change).max(axis=2) > 1e-3).astype(np.uint8)
-        x, y, width, height = cv2.boundingRect(seen)
+        seen = cv2.inRange(change, (-_SEEN,) * 4, (_SEEN,) * 4)
+        x, y, width, height = cv2.boundingRect(cv2.bitwise_not(seen))
         if width == 0:
             return None
         scale = self._grid / change.shape[0]
@@ -97,12 +97,12 @@ class Paster:
 
 def _apply(region: np.ndarray, moved: np.ndarray, detail: np.ndarray) -> None:
     """Add the change to the bytes of ``region`` and take away the share of detail that is gone, in place."""
-    result = detail * moved[..., 3:]
-    np.subtract(moved[..., :3], result, out=result)
-    result += region
-    result += 0.5
-    np.clip(result, 0.0, 255.0, out=result)
-    region[...] = result
+    import cv2
+
+    change, share = (np.empty(detail.shape, np.float32) for _ in range(2))
+    cv2.mixChannels([moved], [change, share], [0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 3, 5])
+    change -= cv2.multiply(share, detail)
+    cv2.add(region, change, dst=region, dtype=cv2.CV_8U)
 
 
 def _to_rows(image: Float[Tensor, "3 h w"]) -> np.ndarray:
