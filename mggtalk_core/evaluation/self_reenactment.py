@@ -31,8 +31,9 @@ LARGEST_YAW = 25.0
 """Landmarks are compared where the head is turned by at most this many degrees: beyond it they are guesses."""
 PICTURES = 50
 """In how many frames of a clip, spread evenly, pictures are scored: finding the truth's matte is slow."""
-MOVING_MOUTH = 0.02
-"""Least standard deviation of the mouth opening (over the eye distance) at which its correlation means something."""
+MOVING_MOUTH = 0.04
+"""Least standard deviation of the mouth opening, over the eye distance, at which its correlation means something: 2 % of
+the face height."""
 
 
 def evaluate_self(
