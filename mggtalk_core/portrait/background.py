@@ -7,6 +7,7 @@ import torch
 
 from ..media.fill import fill
 from .face_frame import FaceFrame, smoothstep
+from .matte import hair_ramp
 from .parsing import Label
 
 
@@ -19,9 +20,9 @@ def torso_background(
     behind the person, and the person's neck and torso; then the torso's shape is continued into the hole.
     """
     person = probabilities[[Label.BODY, Label.CLOTHES]].sum(axis=0)
-    hole = _grown(matte > 0.02, 0.02)
+    hole = _head_hole(probabilities, matte, frame)
     neck = _visible_neck(probabilities, matte, frame)
-    shape = _torso_shape(person, hole, neck, frame)
+    shape = _torso_shape(person, matte, hole, neck, frame)
     behind = _filled(crop, _enough(inside & ~hole & (probabilities[Label.BACKGROUND] > 0.9), inside & ~hole))
     torso = _filled(crop, _enough(inside & (person > 0.9) & (~hole | neck), inside))
     layered = torso * shape[..., None] + behind * (1.0 - shape[..., None])
@@ -29,6 +30,17 @@ def torso_background(
     # The seam is softened inwards, so that nothing of the head comes back.
     kept = np.clip(2.0 * _soft(seen, 2.0) - 1.0, 0.0, 1.0)[..., None] * inside[..., None]
     return np.clip(crop * kept + layered * (1.0 - kept), 0.0, 1.0).astype(np.float32)
+
+
+def _head_hole(p: np.ndarray, matte: np.ndarray, frame: FaceFrame) -> np.ndarray:
+    """Return where the head and its fringe are: the matte, and above the chin all that may be hair, grown a little.
+
+    Where hair fades out over the shoulders it stays in this layer: both layers then show it, and no gap can open.
+    """
+    _, v = frame.coordinates(matte.shape[0])
+    perhaps = (p[[Label.HAIR, Label.FACE, Label.OTHER]].sum(axis=0) > 0.15) & (v < frame.chin)
+    near = _grown(matte > 0.5, 0.06)
+    return _grown((matte > 0.02) | (perhaps & near), 0.02) & (hair_ramp(frame, v) > 0.98)
 
 
 def _enough(known: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
@@ -45,20 +57,22 @@ def _visible_neck(p: np.ndarray, matte: np.ndarray, frame: FaceFrame) -> np.ndar
     return sure & (np.abs(u - frame.center) < frame.half_width * 1.4)
 
 
-def _torso_shape(person: np.ndarray, hole: np.ndarray, neck: np.ndarray, frame: FaceFrame) -> np.ndarray:
+def _torso_shape(
+    person: np.ndarray, matte: np.ndarray, hole: np.ndarray, neck: np.ndarray, frame: FaceFrame
+) -> np.ndarray:
     """Return the soft silhouette [S,S] of neck and torso, continued behind the head."""
-    size = person.shape[0]
-    u, v = frame.coordinates(size)
+    u, v = frame.coordinates(person.shape[0])
     center, half = _neck_column(neck, frame, u, v)
     # Narrowing upwards, so that no corner looks out from behind a turned jaw.
-    column = np.abs(u - center) < half * (1.0 - 0.5 * smoothstep(-v, 0.0 - frame.chin, 0.35 - frame.chin))
-    # Certain: what is seen; the neck's core up to the mouth; nothing of the torso beside the face above the jaw.
-    core = hole & column & (v > frame.chin - 0.3) & (v < frame.chin + 0.25)
-    empty = hole & ~column & (v < frame.chin - 0.05)
-    known = ~hole | neck | core | empty | (v < frame.chin - 0.3)
-    value = np.where(core | neck, 1.0, np.where(empty | (v < frame.chin - 0.3), 0.0, person))
-    value = np.where(hole, value, person)
-    shape = _filled(value[..., None].astype(np.float32), known)[..., 0]
+    column = np.abs(u - center) < half * (1.0 - 0.5 * smoothstep(-v, -frame.chin, 0.35 - frame.chin))
+    above = v < frame.chin - 0.3
+    core = column & ~above & (v < frame.chin + 0.25)
+    # Long hair hides the shoulders: they are guessed, but only well behind it.
+    shoulders = (v > frame.chin + 0.3 + 0.35 * np.maximum(np.abs(u - center) - half, 0.0)) & ~_grown(matte < 0.5, 0.02)
+    empty = above | (~column & (v < frame.chin - 0.05))
+    solid = neck | (hole & (core | shoulders))
+    value = np.where(solid, 1.0, np.where(hole & empty, 0.0, person))
+    shape = _filled(value[..., None].astype(np.float32), ~hole | solid | empty)[..., 0]
     return np.where(hole, _soft(smoothstep(shape, 0.35, 0.65), 2.0), shape)
 
 

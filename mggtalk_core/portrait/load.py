@@ -41,18 +41,25 @@ def load_portrait(image: Float[Tensor, "3 height width"], *, face: int | None = 
     source = image.detach().to("cpu", torch.float32).clamp(0.0, 1.0)
     floats = np.ascontiguousarray(source.permute(1, 2, 0).numpy())
     bytes_ = np.round(floats * 255.0).astype(np.uint8)
-    found = _choose_face(_landmarker().detect(bytes_), face)
-    found = _landmarker().refine(bytes_, face_region(found.landmarks.double().numpy()), precise=True)
+    faces = _landmarker().detect(bytes_)
+    chosen = _choose_face(faces, face)
+    others = [other.landmarks.double().numpy() for other in faces if other is not chosen]
+    found = _landmarker().refine(bytes_, face_region(chosen.landmarks.double().numpy()), precise=True)
     landmarks = found.landmarks.double().numpy()
-    wide = wide_region(FaceFrame.from_landmarks(landmarks))
-    coarse = _parser().parse(bytes_, wide, landmarks)
-    region = choose_crop(FaceFrame.from_landmarks(landmarks), wide, coarse, bytes_.shape[1], bytes_.shape[0])
+    region, probabilities = _crop_and_parse(bytes_, landmarks)
+    return _take_apart(source, floats, found, others, region, probabilities)
+
+
+def _crop_and_parse(image: np.ndarray, landmarks: np.ndarray) -> tuple[Region, np.ndarray]:
+    """Choose the crop by a first parsing of a wide square; returns it and the parsing [6,512,512] of the crop."""
+    frame = FaceFrame.from_landmarks(landmarks)
+    wide = wide_region(frame)
+    coarse = _parser().parse(image, wide, landmarks)
+    region = choose_crop(frame, wide, coarse, image.shape[1], image.shape[0])
+    fine = _parser().parse(image, region, landmarks)
     to_crop = region.to_crop(CROP_SIZE)
-    fine = _parser().parse(bytes_, region, landmarks)
-    share = (FINE_SHARE, 1.0 - FINE_SHARE)
-    parsings = [resample(p, r, to_crop, CROP_SIZE) for p, r in ((fine, region), (coarse, wide))]
-    probabilities = share[0] * parsings[0] + share[1] * parsings[1]
-    return _take_apart(source, floats, found, region, probabilities)
+    fine, coarse = (resample(p, square, to_crop, CROP_SIZE) for p, square in ((fine, region), (coarse, wide)))
+    return region, FINE_SHARE * fine + (1.0 - FINE_SHARE) * coarse
 
 
 def _choose_face(faces: list[Face], wanted: int | None) -> Face:
@@ -74,16 +81,22 @@ def _choose_face(faces: list[Face], wanted: int | None) -> Face:
 
 
 def _take_apart(
-    source: Tensor, floats: np.ndarray, face: Face, region: Region, probabilities: np.ndarray
+    source: Tensor,
+    floats: np.ndarray,
+    face: Face,
+    others: list[np.ndarray],
+    region: Region,
+    probabilities: np.ndarray,
 ) -> Portrait:
     """Cut the crop, its matte and the layer behind the head."""
     to_crop = region.to_crop(CROP_SIZE)
-    size = (CROP_SIZE, CROP_SIZE)
-    crop = np.clip(warp(floats, to_crop, size, smooth=True, replicate=True), 0.0, 1.0)
-    landmarks = _moved(face.landmarks.double().numpy(), to_crop, CROP_SIZE / region.size)
+    scale = CROP_SIZE / region.size
+    crop = np.clip(warp(floats, to_crop, (CROP_SIZE, CROP_SIZE), smooth=True, replicate=True), 0.0, 1.0)
+    landmarks = _moved(face.landmarks.double().numpy(), to_crop, scale)
     frame = FaceFrame.from_landmarks(landmarks)
     inside = _inside(to_crop, floats.shape[1], floats.shape[0])
-    matte = head_matte(probabilities, crop, frame, inside)
+    rivals = [FaceFrame.from_landmarks(_moved(other, to_crop, scale)) for other in others]
+    matte = head_matte(probabilities, crop, frame, inside, rivals)
     background = torso_background(crop, matte, probabilities, frame, inside)
     # Beyond the picture's border only the head was continued; the rest there is the filled background.
     beyond = crop * matte[..., None] + background * (1.0 - matte[..., None])

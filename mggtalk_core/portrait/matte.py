@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .face_frame import FaceFrame, smoothstep
@@ -15,7 +17,11 @@ HAIR_FADE = (0.12, 0.5)
 
 
 def head_matte(
-    probabilities: np.ndarray, crop: np.ndarray, frame: FaceFrame, inside: np.ndarray
+    probabilities: np.ndarray,
+    crop: np.ndarray,
+    frame: FaceFrame,
+    inside: np.ndarray,
+    others: Sequence[FaceFrame] = (),
 ) -> np.ndarray:
     """Return the soft matte [S,S] of the head.
 
@@ -24,9 +30,10 @@ def head_matte(
         crop: the picture [S,S,3] in 0..1, whose edges the matte follows.
         frame: the face in the crop.
         inside: bool [S,S], where the crop shows the picture rather than what was made up beyond its border.
+        others: the other faces in the picture, in the crop's coordinates; what is nearer to them is theirs.
     """
     u, v = frame.coordinates(crop.shape[0])
-    head = _connected(_belonging(probabilities, frame, u, v), frame)
+    head = _connected(_belonging(probabilities, frame, u, v) * _own_share(frame, others, crop.shape[0]), frame)
     matte = guided_filter(crop, head, crop.shape[0] // 85, 1e-4)
     matte = smoothstep(matte, 0.08, 0.92)
     matte = np.maximum(matte, _solid_face(frame, crop.shape[0]))
@@ -40,17 +47,33 @@ def _belonging(p: np.ndarray, frame: FaceFrame, u: np.ndarray, v: np.ndarray) ->
     lateral = np.abs(u - frame.center) / frame.half_width
     neck = 1.0 - smoothstep(v, jaw + 0.02, jaw + 0.02 + NECK_FADE)
     neck = _soft(neck * (1.0 - smoothstep(lateral, 1.15, 1.4)), 3.0)
-    bottom = float(v[-1].min())
-    start, end = frame.chin + HAIR_FADE[0], frame.chin + HAIR_FADE[1]
-    hair = 1.0 - smoothstep(v, min(start, bottom - 0.3), min(end, bottom - 0.02))
+    hair = hair_ramp(frame, v)
     # Hoods and veils are called clothes, and drawn hair sometimes: beside and above the face they go with the head.
     hood = 1.0 - smoothstep(v, frame.chin - 0.45, frame.chin - 0.1)
+    # A face further out than the ears is somebody else's.
+    near = 1.0 - smoothstep(np.abs(u - frame.center), 0.2 + frame.half_width, 0.3 + frame.half_width)
     return (
-        p[Label.FACE] * np.maximum(hair, neck)
+        p[Label.FACE] * np.maximum(hair, neck) * near
         + (p[Label.HAIR] + p[Label.OTHER]) * hair
         + p[Label.BODY] * neck
         + p[Label.CLOTHES] * hood
     )
+
+
+def hair_ramp(frame: FaceFrame, v: np.ndarray) -> np.ndarray:
+    """Return 1 where hair moves with the head, falling to 0 at the shoulders or just above the crop's lower edge."""
+    bottom = float(v[-1].min())
+    start, end = frame.chin + HAIR_FADE[0], frame.chin + HAIR_FADE[1]
+    return 1.0 - smoothstep(v, min(start, bottom - 0.3), min(end, bottom - 0.02))
+
+
+def _own_share(frame: FaceFrame, others: Sequence[FaceFrame], size: int) -> np.ndarray:
+    """Return 1 where this face is the nearest, distances in face heights, 0 where another is."""
+    share = np.ones((size, size), np.float32)
+    own = np.hypot(*frame.coordinates(size))
+    for other in others:
+        share *= smoothstep(np.hypot(*other.coordinates(size)) - own, -0.1, 0.1)
+    return share
 
 
 def _connected(head: np.ndarray, frame: FaceFrame) -> np.ndarray:
