@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .landmark_model import LandmarkModel
-from .observation import OPENINGS, eye_distance, visible_weights
+from .observation import OPENINGS, eye_distance, visible_weights, with_closed_lids
 from .pose import guess_pose, rotation_matrix
 from .prior import IDENTITY_SPREAD, ExpressionPrior, gaze_hessian
 from .solver import bounded_step
@@ -64,7 +64,7 @@ class Problem:
     ) -> Problem:  # fmt: skip
         """Weigh ``landmarks`` [478, 3] by what they are worth."""
         weights = visible_weights(landmarks) / (NOISE * eye_distance(landmarks))
-        return cls(model, landmarks[:, :2], weights, focal, center, prior)
+        return cls(model, with_closed_lids(landmarks)[:, :2], weights, focal, center, prior)
 
     def points(self, state: State) -> np.ndarray:
         """Return the canonical landmarks [478, 3] of a state."""

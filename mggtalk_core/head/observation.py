@@ -14,6 +14,11 @@ LIDS_RIGHT = ((161, 163), (160, 144), (159, 145), (158, 153), (157, 154))
 LIPS = ((80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318))
 """Upper and lower landmarks that face each other across an opening."""
 OPENINGS = np.array((*LIDS_LEFT, *LIDS_RIGHT, *LIPS))
+SHUT, NARROW = 0.045, 0.11
+"""Openness (see `eye_openness`) that the landmark network reports for shut eyes, and above which it is trusted."""
+_UPPER_LIDS = ((466, 388, 387, 386, 385, 384, 398), (246, 161, 160, 159, 158, 157, 173))
+_LOWER_LIDS = ((249, 390, 373, 374, 380, 381, 382), (7, 163, 144, 145, 153, 154, 155))
+"""Left, then right eye; the landmarks of both rows face each other."""
 _LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409, 78, 95, 88, 178, 87,
     14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
@@ -54,6 +59,22 @@ def mouth_openness(landmarks: np.ndarray) -> np.ndarray:
     upper, lower = (landmarks[..., [pair[side] for pair in LIPS[2:5]], :2] for side in (0, 1))
     eyes = np.linalg.norm(landmarks[..., EYE_CORNERS[0], :2] - landmarks[..., EYE_CORNERS[1], :2], axis=-1)
     return np.linalg.norm(upper - lower, axis=-1).mean(axis=-1) / np.maximum(eyes, 1e-3)
+
+
+def with_closed_lids(landmarks: np.ndarray) -> np.ndarray:
+    """Return landmarks [478, 3] with the lids of nearly closed eyes brought together.
+
+    The landmark network keeps a slit of about `SHUT` of the eye's width between closed lids; without this, eyes that
+    are shut would be fitted, and later shown, half open.
+    """
+    closed = landmarks.copy()
+    for openness, upper, lower in zip(eye_openness(landmarks), _UPPER_LIDS, _LOWER_LIDS, strict=True):
+        if openness < NARROW:
+            target = NARROW * np.clip((openness - SHUT) / (NARROW - SHUT), 0.0, 1.0)
+            middle = (landmarks[list(upper)] + landmarks[list(lower)]) / 2
+            for lid in (list(upper), list(lower)):
+                closed[lid] = middle + (landmarks[lid] - middle) * (target / max(openness, 1e-6))
+    return closed
 
 
 def visible_weights(landmarks: np.ndarray) -> np.ndarray:

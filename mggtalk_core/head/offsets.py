@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..portrait.blendshapes import BLENDSHAPE_INDEX
 from .gauss_newton import Problem, State, residuals
 from .landmark_model import LandmarkModel
 from .model import HeadModel
@@ -14,8 +15,10 @@ from .parts import Part
 
 REACH = 0.6
 """Distance from the nearest landmark, in units of 10 cm, at which the displacement has faded to nothing."""
-SMOOTHING = 1e-3
+SMOOTHING = 2e-4
 _RIGID = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
+_TELL_APART = (("jawOpen", 0.6), ("eyeBlinkLeft", 0.6), ("eyeBlinkRight", 0.6))
+"""Movements that part what touches: a lower lip is far from an upper one by how it follows the jaw."""
 
 
 def surface_offsets(
@@ -23,16 +26,21 @@ def surface_offsets(
 ) -> Float[Tensor, "v 3"]:
     """Spread the landmarks' residuals, lifted at their own depth, over the head: canonical displacements.
 
-    A thin-plate spline over the neutral face carries them between the landmarks and fades with the distance from the
-    nearest one. Eyeballs, and teeth with gums, move as rigid pieces.
+    A spline over the neutral face carries them between the landmarks and fades with the distance from the nearest
+    one. Eyeballs, and teeth with gums, move as rigid pieces.
     """
     miss = residuals(problem, state)[:468]
     turned = problem.points(state)[:468] @ state.rotation.T + state.translation
     lifted = np.concatenate((-miss * turned[:, 2:] / problem.focal, np.zeros((468, 1))), axis=1) @ state.rotation
-    anchors = reduced.neutral(state.identity)[0][:468]
     identity = torch.from_numpy(state.identity).float()
     vertices = model.neutral(identity).double().cpu().numpy()
-    offsets = spread(anchors, lifted, vertices)
+    shapes = [(gain, BLENDSHAPE_INDEX[name]) for name, gain in _TELL_APART]
+    anchors = np.concatenate(
+        (reduced.neutral(state.identity)[0], *(gain * reduced.expression_basis[index] for gain, index in shapes)), axis=1
+    )[:468]
+    basis = model.expression_basis.double().cpu().numpy()
+    places = np.concatenate((vertices, *(gain * basis[index] for gain, index in shapes)), axis=1)
+    offsets = spread(anchors, lifted, places)
     parts = model.parts.cpu().numpy()
     for group in _RIGID:
         members = np.isin(parts, [int(part) for part in group])
@@ -41,19 +49,22 @@ def surface_offsets(
 
 
 def spread(anchors: np.ndarray, values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Interpolate ``values`` at ``anchors`` [N, 3] smoothly to ``points`` [M, 3], fading out beyond `REACH`."""
-    from scipy.spatial import cKDTree
+    """Interpolate ``values`` [N, 3] at ``anchors`` [N, D] smoothly to ``points`` [M, D], fading out towards `REACH`.
 
-    kernel = np.linalg.norm(anchors[:, None] - anchors[None], axis=-1)
-    lines = np.concatenate((np.ones((len(anchors), 1)), anchors), axis=1)
-    system = np.block([[kernel - SMOOTHING * len(anchors) * np.eye(len(anchors)), lines], [lines.T, np.zeros((4, 4))]])
-    solution = np.linalg.solve(system, np.concatenate((values, np.zeros((4, 3)))))
-    distance, _ = cKDTree(anchors).query(points, distance_upper_bound=REACH)
-    near = np.isfinite(distance)
-    fade = np.clip(1.0 - distance[near] / REACH, 0.0, 1.0)
+    The spline of kernel -|r|, positive definite in any dimension once constants and slopes are taken out.
+    """
+    count, tail = len(anchors), np.zeros((4, 4))
+    lines = np.concatenate((np.ones((count, 1)), anchors[:, :3]), axis=1)
+    kernel = _distances(anchors, anchors) - SMOOTHING * count * np.eye(count)
+    solution = np.linalg.solve(np.block([[kernel, lines], [lines.T, tail]]), np.concatenate((values, np.zeros((4, 3)))))
+    reach = _distances(points, anchors)
+    fade = np.clip(1.0 - reach.min(axis=1) / REACH, 0.0, 1.0)
     fade = fade * fade * (3.0 - 2.0 * fade)
-    reach = np.linalg.norm(points[near][:, None] - anchors[None], axis=-1)
-    smooth = reach @ solution[:-4] + np.concatenate((np.ones((near.sum(), 1)), points[near]), axis=1) @ solution[-4:]
-    spread_values = np.zeros((len(points), 3))
-    spread_values[near] = smooth * fade[:, None]
-    return spread_values
+    smooth = reach @ solution[:count] + np.concatenate((np.ones((len(points), 1)), points[:, :3]), axis=1) @ solution[count:]
+    return smooth * fade[:, None]
+
+
+def _distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return all distances [M, N], by one matrix product."""
+    squares = (points**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)[None] - 2.0 * points @ others.T
+    return np.sqrt(np.maximum(squares, 0.0))

@@ -14,6 +14,8 @@ _SPREAD = (
     ("mouthShrug", 0.12), ("mouth", 0.15), ("brow", 0.2), ("cheek", 0.08), ("nose", 0.1), ("tongue", 1e-3),
 )  # fmt: skip
 """How far the fitted coefficient may lie from the blendshape network's (standard deviation), by name."""
+BLINK_GAIN = 1.4
+"""The network says 0.7 of eyes that are shut."""
 IDENTITY_SPREAD = 1.0
 GAZE_SPREAD = 0.35
 VERGENCE_SPREAD = 0.05
@@ -30,7 +32,8 @@ class ExpressionPrior:
     @classmethod
     def around(cls, blendshapes: np.ndarray) -> ExpressionPrior:
         """Trust the network's coefficients [52], each by its own measure."""
-        return cls(np.clip(blendshapes, 0.0, 1.0), 1.0 / expression_spread() ** 2)
+        gain = np.where([name.startswith("eyeBlink") for name in BLENDSHAPES], BLINK_GAIN, 1.0)
+        return cls(np.clip(blendshapes * gain, 0.0, 1.0), 1.0 / expression_spread() ** 2)
 
 
 def expression_spread() -> np.ndarray:

@@ -12,6 +12,7 @@ from ..head.model_file import write_model_file
 from ..head.parts import Part
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
 from .head_model_landmarks import bind_landmarks
+from .head_model_margins import tie_margins
 from .head_model_source import SourceHead, read_source
 from .head_model_template import Template, make_template
 
@@ -29,6 +30,7 @@ def make_head_model(data_dir: Path, output: Path) -> None:
     source = read_source(data_dir)
     template = make_template(source)
     fields = model_fields(source, template)
+    tie_margins(fields)
     landmarks = bind_landmarks(fields)
     fields["landmark_vertices"], fields["landmark_weights"] = landmarks
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in fields.items()}

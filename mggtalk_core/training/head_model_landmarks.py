@@ -39,7 +39,7 @@ def bind_landmarks(fields: dict[str, np.ndarray], anchors: np.ndarray | None = N
     points = read_anchors() if anchors is None else anchors
     corners, weights = np.zeros((478, 3), dtype=np.int64), np.zeros((478, 3))
     skin = _skin_triangles(fields)
-    lower = _moves_with_jaw(fields)
+    lower = moves_with_jaw(fields)
     for side, rows in ((skin, _other_landmarks()), (skin[lower[skin].all(axis=1)], LOWER_LIP_RINGS),
                        (skin[~lower[skin].any(axis=1)], UPPER_LIP_RINGS)):  # fmt: skip
         chosen = np.array(rows)
@@ -89,7 +89,7 @@ def _skin_triangles(fields: dict[str, np.ndarray]) -> np.ndarray:
     return triangles[(fields["parts"][triangles] == Part.FACE).all(axis=1) & facing]
 
 
-def _moves_with_jaw(fields: dict[str, np.ndarray]) -> np.ndarray:
+def moves_with_jaw(fields: dict[str, np.ndarray]) -> np.ndarray:
     """Tell the lower lip from the upper one: it follows the jaw."""
     drop = -fields["expression_basis"][BLENDSHAPE_INDEX["jawOpen"], :, 1]
     return drop > 0.5 * drop[fields["inner_lip"]].max()

@@ -11,7 +11,7 @@ from ..portrait.blendshapes import BLENDSHAPE_INDEX
 from .head_model_decimate import SymmetricDecimator
 from .head_model_source import LID_CHAIN_LEFT, LID_CHAIN_RIGHT, LIP_CHAIN, SourceHead
 
-TARGET_VERTICES = 11000
+TARGET_VERTICES = 11400
 POSES = (
     ("jawOpen",), ("eyeBlinkLeft", "eyeBlinkRight"), ("mouthFunnel",), ("mouthPucker",),
     ("mouthSmileLeft", "mouthSmileRight"), ("browInnerUp",),
@@ -19,7 +19,7 @@ POSES = (
 """Expressions, beside the neutral one, in which the decimated surface must stay close to the source's."""
 _IMPORTANCE = {
     Part.FACE: 1.0, Part.SCALP: 0.03, Part.MOUTH_SOCKET: 0.02, Part.EYE_SOCKET: 0.05, Part.GUMS: 0.15,
-    Part.TEETH: 0.3, Part.TONGUE: 0.3, Part.EYE_LEFT: 0.5, Part.EYE_RIGHT: 0.5,
+    Part.TEETH: 0.3, Part.TONGUE: 0.3, Part.EYE_LEFT: 12.0, Part.EYE_RIGHT: 12.0,
 }  # fmt: skip
 _LONGEST_EDGE = {
     Part.FACE: 0.11, Part.SCALP: 0.25, Part.MOUTH_SOCKET: 0.25, Part.EYE_SOCKET: 0.15, Part.GUMS: 0.15,
