@@ -21,37 +21,44 @@ def fill_pinholes(rendering: Rendering) -> tuple[Float[Tensor, "3 height width"]
     Only gaps enclosed by the head are touched: what is joined to the outside, as between strands of hair at the
     silhouette, stays open. A picture without pinholes is returned as it is.
     """
-    alpha = rendering.alpha
-    missing = torch.from_numpy(_missing_alpha(alpha[0].cpu().numpy())).to(alpha)[None]
-    rows, columns = torch.nonzero(missing[0].amax(dim=1)), torch.nonzero(missing[0].amax(dim=0))
-    if rows.numel() == 0:
-        return rendering.rgb, alpha
-    reach = 2**_LEVELS
-    window = tuple(
-        slice(max(int(line.min()) - reach, 0), int(line.max()) + 1 + reach) for line in (rows[:, 0], columns[:, 0])
-    )
-    color = push_pull(rendering.rgb[:, *window], alpha[:, *window], _LEVELS)
+    import cv2
+
+    alpha = rendering.alpha[0].cpu().numpy()
+    missing = _missing_alpha(alpha)
+    x, y, width, height = cv2.boundingRect((missing > 0).astype(np.uint8))
+    if width == 0:
+        return rendering.rgb, rendering.alpha
+    window = _grown(y, height), _grown(x, width)
+    picture = cv2.merge([*(plane[window] for plane in rendering.rgb.cpu().numpy()), alpha[window]])
+    fill = push_pull(picture, _LEVELS) * missing[window][..., None]
     rgb = rendering.rgb.clone()
-    rgb[:, *window] += missing[:, *window] * color
-    return rgb, alpha + missing
+    rgb[:, window[0], window[1]] += torch.from_numpy(fill).permute(2, 0, 1).to(rgb)
+    return rgb, rendering.alpha + torch.from_numpy(missing).to(rgb)
 
 
-def push_pull(
-    rgb: Float[Tensor, "3 height width"], alpha: Float[Tensor, "1 height width"], levels: int
-) -> Float[Tensor, "3 height width"]:
+def push_pull(picture: Float[np.ndarray, "height width 4"], levels: int) -> Float[np.ndarray, "height width 3"]:
     """Spread colour into the gaps of a premultiplied picture: each gap takes the finest level that covers it.
 
     Returns colour that is no longer premultiplied; black where even the coarsest level is empty (Gortler et al. 1996).
     """
-    if levels == 0 or min(rgb.shape[1:]) < 2:
-        return rgb / alpha.clamp(min=1e-6)
-    pool = torch.nn.functional.avg_pool2d
-    coarse = pool(torch.cat((rgb, alpha))[None], 2, ceil_mode=True, count_include_pad=False)[0]
+    import cv2
+
+    color, alpha = np.ascontiguousarray(picture[..., :3]), picture[..., 3:]
+    height, width = picture.shape[:2]
+    if levels == 0 or min(height, width) < 2:
+        return color / np.maximum(alpha, 1e-6)
+    coarse = cv2.resize(picture, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
     # A cell that is half covered knows its colour: coarser levels only fill what is emptier.
-    boost = (2 * coarse[3:].clamp(max=0.5)).clamp(min=1e-6) / coarse[3:].clamp(min=1e-6)
-    below = push_pull(coarse[:3] * boost, coarse[3:] * boost, levels - 1)
-    spread = torch.nn.functional.interpolate(below[None], rgb.shape[1:], mode="bilinear", align_corners=False)[0]
-    return rgb + (1.0 - alpha) * spread
+    coarse *= np.minimum(1.0 / np.maximum(coarse[..., 3:], 1e-6), 2.0)
+    spread = cv2.resize(push_pull(coarse, levels - 1), (width, height), interpolation=cv2.INTER_LINEAR)
+    spread *= 1.0 - alpha
+    return color + spread
+
+
+def _grown(start: int, length: int) -> slice:
+    """Return a range widened to whole cells of the coarsest level, and one cell more on either side."""
+    cell = 2**_LEVELS
+    return slice(max(start // cell - 1, 0) * cell, (-(-(start + length) // cell) + 1) * cell)
 
 
 def _missing_alpha(alpha: np.ndarray) -> np.ndarray:
