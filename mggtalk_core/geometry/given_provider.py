@@ -58,25 +58,28 @@ def given_estimate(
 def align_depth(
     depth: Float[Tensor, "height width"], target: Float[Tensor, "height width"], face: Bool[Tensor, "height width"]
 ) -> Float[Tensor, "height width"]:
-    """Return ``scale * depth + shift`` nearest to ``target`` on the face, by least absolute deviations (IRLS).
+    """Return the affine function of ``depth`` that lies nearest to ``target`` on the face.
+
+    The given depth is regressed on the target by least absolute deviations (IRLS), and the line turned round: what is
+    wrong in a map is then an outlier of the regression, however far off, and has no leverage.
 
     Raises:
         InputError: too few pixels, or no affine function of ``depth`` resembles the face.
 
     """
     used = face & torch.isfinite(depth)
-    x, y = depth[used].double(), target[used].double()
-    spread = x.std() if len(x) >= MIN_PIXELS else x.new_zeros(())
+    x, y = target[used].double(), depth[used].double()
+    spread = (y - y.median()).abs().median() if len(y) >= MIN_PIXELS else y.new_zeros(())
     if not spread > 0:
         raise InputError("The depth map has no relief on the face: give one of this crop, or use provider 'mesh'.")
     middle = x.median()
-    columns = torch.stack(((x - middle) / spread, torch.ones_like(x)), dim=1)
+    columns = torch.stack((x - middle, torch.ones_like(x)), dim=1)
     weights = torch.ones_like(y)
     for _ in range(ROUNDS):
         weighted = columns * weights[:, None]
-        answer = torch.linalg.solve(weighted.T @ columns, weighted.T @ y)
-        residual = (y - columns @ answer).abs()
-        weights = 1.0 / residual.clamp(min=1e-3)
-    if residual.sum() > (1 - MIN_EXPLAINED) * (y - y.median()).abs().sum():
+        slope, offset = torch.linalg.solve(weighted.T @ columns, weighted.T @ y)
+        residual = (y - columns @ torch.stack((slope, offset))).abs()
+        weights = 1.0 / residual.clamp(min=1e-3 * float(spread))
+    if residual.median() > (1 - MIN_EXPLAINED) * spread:
         raise InputError("The depth map does not resemble the face: give one of this crop, or use provider 'mesh'.")
-    return ((depth.double() - middle) / spread * answer[0] + answer[1]).to(target)
+    return ((depth.double() - offset) / slope + middle).to(target)

@@ -23,8 +23,8 @@ PROVIDERS = ("mesh", "given", "geowizard", "marigold")
 NETWORKS = ("geowizard", "marigold")
 STRIDE = 2
 """BINI sees every second pixel of the crop: 256x256."""
-SURE_WEIGHT = 0.1
-"""``lambda`` where the depth is the head model's own: normals decide only over about three pixels."""
+SURE_WEIGHT = 1.0
+"""``lambda`` where the depth is the head model's own: normals only smooth its facets."""
 LOOSE_WEIGHT = 1e-3
 """``lambda`` elsewhere: normals decide the shape, the prior where it floats."""
 FUSION = BiniOptions(tolerance=1e-3, max_rounds=10)
