@@ -97,13 +97,14 @@ def jacobian(problem: Problem, state: State, with_identity: bool) -> np.ndarray:
     blocks = [model.gaze_jacobian(state.identity, state.gaze), model.expression_basis]
     if with_identity:
         blocks.append(model.identity_jacobian(state.gaze))
-    moved = np.concatenate(blocks) @ state.rotation.T
+    moved = (np.concatenate(blocks).reshape(-1, 3) @ state.rotation.T).reshape(-1, len(turned), 3)
     # A small turn w moves a point p by w x p; the rows are the cross products of the axes with p.
     axes = np.cross(np.eye(3)[:, None], turned[None])
     shifts = np.broadcast_to(np.eye(3)[:, None], axes.shape)
     moved = np.concatenate((axes, shifts, moved))
-    scale = problem.focal / z
-    return (moved[..., :2] - (np.stack((x, y), axis=-1) / z[:, None]) * moved[..., 2:]) * scale[:, None]
+    slope = moved[..., :2] - np.stack((x / z, y / z), axis=-1) * moved[..., 2:]
+    slope *= (problem.focal / z)[:, None]
+    return slope
 
 
 def normal_equations(problem: Problem, state: State, with_identity: bool) -> tuple[np.ndarray, np.ndarray]:

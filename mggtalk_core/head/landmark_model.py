@@ -31,7 +31,7 @@ class LandmarkModel:
         corners, weights = model.landmark_vertices.cpu().numpy(), model.landmark_weights.double().cpu().numpy()
 
         def restrict(modes: np.ndarray) -> np.ndarray:
-            return np.einsum("...lkc,lk->...lc", modes[..., corners, :], weights)
+            return np.ascontiguousarray(np.einsum("...lkc,lk->...lc", modes[..., corners, :], weights))
 
         modes = (model.mean, model.identity_basis, model.expression_basis)
         eyes = (model.eye_mean, model.eye_basis)
@@ -42,13 +42,12 @@ class LandmarkModel:
 
     def neutral(self, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return landmarks [478, 3] and eyeball centres [2, 3] of one person at rest."""
-        landmarks = self.mean + np.tensordot(identity, self.identity_basis, 1)
-        return landmarks, self.eye_mean + np.tensordot(identity, self.eye_basis, 1)
+        return self.mean + _blend(identity, self.identity_basis), self.eye_mean + _blend(identity, self.eye_basis)
 
     def points(self, identity: np.ndarray, beta: np.ndarray, gaze: np.ndarray) -> np.ndarray:
         """Return the landmarks [478, 3] with expression ``beta`` [52] and ``gaze`` [4]."""
         neutral, centers = self.neutral(identity)
-        points = neutral + np.tensordot(beta, self.expression_basis, 1)
+        points = neutral + _blend(beta, self.expression_basis)
         for eye, center, (yaw, pitch) in zip(IRISES, centers, gaze.reshape(2, 2), strict=True):
             points[eye] = (points[eye] - center) @ gaze_rotation(yaw, pitch)[0].T + center
         return points
@@ -70,6 +69,10 @@ class LandmarkModel:
             _, by_yaw, by_pitch = gaze_rotation(yaw, pitch)
             jacobian[2 * index, eye], jacobian[2 * index + 1, eye] = arm @ by_yaw.T, arm @ by_pitch.T
         return jacobian
+
+
+def _blend(coefficients: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    return (coefficients @ modes.reshape(len(modes), -1)).reshape(modes.shape[1:])
 
 
 def gaze_rotation(yaw: float, pitch: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -57,11 +57,16 @@ def spread(anchors: np.ndarray, values: np.ndarray, points: np.ndarray) -> np.nd
     lines = np.concatenate((np.ones((count, 1)), anchors[:, :3]), axis=1)
     kernel = _distances(anchors, anchors) - SMOOTHING * count * np.eye(count)
     solution = np.linalg.solve(np.block([[kernel, lines], [lines.T, tail]]), np.concatenate((values, np.zeros((4, 3)))))
-    reach = _distances(points, anchors)
-    fade = np.clip(1.0 - reach.min(axis=1) / REACH, 0.0, 1.0)
-    fade = fade * fade * (3.0 - 2.0 * fade)
-    smooth = reach @ solution[:count] + np.concatenate((np.ones((len(points), 1)), points[:, :3]), axis=1) @ solution[count:]
-    return smooth * fade[:, None]
+    solution = solution.astype(np.float32)
+    offsets = np.zeros((len(points), 3))
+    low, high = anchors[:, :3].min(axis=0) - REACH, anchors[:, :3].max(axis=0) + REACH
+    near = np.flatnonzero(((points[:, :3] > low) & (points[:, :3] < high)).all(axis=1))
+    for rows in np.array_split(near, max(len(near) // 1024, 1)):  # pieces that stay in the processor's cache
+        reach = _distances(points[rows].astype(np.float32), anchors.astype(np.float32))
+        fade = np.clip(1.0 - reach.min(axis=1) / REACH, 0.0, 1.0)
+        slopes = solution[count] + points[rows, :3].astype(np.float32) @ solution[count + 1 :]
+        offsets[rows] = (reach @ solution[:count] + slopes) * (fade * fade * (3.0 - 2.0 * fade))[:, None]
+    return offsets
 
 
 def _distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
