@@ -32,8 +32,8 @@ LARGEST_YAW = 25.0
 PICTURES = 50
 """In how many frames of a clip, spread evenly, pictures are scored: finding the truth's matte is slow."""
 MOVING_MOUTH = 0.04
-"""Least standard deviation of the mouth opening, over the eye distance, at which its correlation means something: 2 % of
-the face height."""
+"""Least standard deviation of the mouth opening (over the eye distance) whose correlation means something: 2 % of the
+face height."""
 
 
 def evaluate_self(
