@@ -38,8 +38,10 @@ def test_frame_count_is_seconds_times_fps_rounded_and_at_least_one(samples, rate
     assert len(motion) == max(1, math.floor(samples / rate * fps + 0.5))
 
 
-@pytest.mark.parametrize(("seconds", "fps", "frames"), [(0.04, 25.0, 1), (0.0001, 25.0, 1), (0.5, 25.0, 13),
-                                                         (10.0, 25.0, 250), (1.0, 29.97, 30), (300.0, 25.0, 7500)])  # fmt: skip
+KNOWN = [(0.04, 25.0, 1), (1e-4, 25.0, 1), (0.5, 25.0, 13), (10.0, 25.0, 250), (1.0, 29.97, 30), (300.0, 25.0, 7500)]
+
+
+@pytest.mark.parametrize(("seconds", "fps", "frames"), KNOWN)
 def test_frame_counts_of_known_durations(seconds, fps, frames):
     assert frame_count(seconds, fps) == frames
 
@@ -202,7 +204,7 @@ def test_recognised_lip_sounds_close_the_lips(monkeypatch):
     beta = motion_from_audio(sound, 25.0).beta
     closed = [frame for frame in range(50) if 0.92 <= frame / 25.0 <= 0.96]
     assert float(beta[closed][:, indices(MOUTH_OPENING[:1])].max()) < 1e-6
-    assert float(beta[closed, BLENDSHAPE_INDEX["mouthPressLeft"]].min()) > 0.2
+    assert float(beta[closed, BLENDSHAPE_INDEX["mouthPressLeft"]].min()) > 0.15
     assert float(beta[10, JAW]) > 0.3
 
 
@@ -216,7 +218,7 @@ def test_pocketsphinx_hears_open_vowels_and_closures(shared):
     heard, loud = motion_from_audio(sound), plain(sound)
     both = np.corrcoef(heard.beta[:, JAW].numpy(), loud.beta[:, JAW].numpy())[0, 1]
     assert 0.5 < both < 0.999, "phonemes refine the loudness, they do not replace it"
-    assert float(heard.beta[:, BLENDSHAPE_INDEX["mouthPressLeft"]].max()) > 0.2
+    assert float(heard.beta[:, BLENDSHAPE_INDEX["mouthPressLeft"]].max()) > 0.15
 
 
 # Blinks

@@ -6,9 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mggtalk_core.errors import InputError
+from mggtalk_core.head.model import load_head_model
 from mggtalk_core.motion.channels import BLINKS, MOUTH_OPENING, indices
 from mggtalk_core.motion.motion import Rest
-from mggtalk_core.motion.retarget import HEAD_CENTER, OVERSHOOT, limit_expression, limit_gaze, retarget
+from mggtalk_core.motion.retarget import (
+    HEAD_CENTER,
+    LID_CLOSING,
+    LIP_OPENING,
+    OVERSHOOT,
+    limit_expression,
+    limit_gaze,
+    retarget,
+)
 from mggtalk_core.motion.rig import motion_from_rig
 from mggtalk_core.motion.rotations import FACING, head_degrees, log_rotation
 from mggtalk_core.portrait.blendshapes import BLENDSHAPE_INDEX
@@ -117,18 +126,55 @@ def test_limits_hold_and_leave_the_source_alone(seed, spread):
     limited = limit_expression(beta, beta_s)
     assert torch.equal(limited[0], beta_s)
     assert float(limited.max()) <= 1.0 + OVERSHOOT + 1e-6
-    assert float(limited.min()) >= -OVERSHOOT - 1e-6
+    free = [column for column in range(52) if column not in (*BLINKS, CLOSE)]
+    assert float(limited[:, free].min()) >= -OVERSHOOT - 1e-6
     assert float(limited[:, JAW].min()) >= 0.0
-    allowed = limited[:, JAW] + max(0.0, float(beta_s[CLOSE] - beta_s[JAW]))
-    assert bool((limited[:, CLOSE] <= allowed + 1e-6).all()), "lips never cross"
-    for lid in BLINKS:
-        assert float(limited[:, lid].max()) <= max(1.0, float(beta_s[lid])), "lids never cross"
+    lips = opening(limited, beta_s, LIP_OPENING) - limited[:, CLOSE]
+    assert float(lips.min()) >= -1e-5, "lips never cross"
+    for side, lid in zip(("Left", "Right"), BLINKS, strict=True):
+        closing = {f"{name}{side}": -weight for name, weight in LID_CLOSING.items()}
+        lids = 1.0 + opening(limited, beta_s, closing, most=1.0) - limited[:, lid]
+        assert float(lids.min()) >= -1e-5, "lids never cross"
+
+
+def opening(beta, beta_s, table, most=0.0):
+    """What other shapes leave open, or where the source closes more than that, what the source leaves."""
+    weights = torch.zeros(52)
+    weights[[BLENDSHAPE_INDEX[name] for name in table]] = torch.tensor(list(table.values()))
+    closer = CLOSE if "jawOpen" in table else BLENDSHAPE_INDEX[f"eyeBlink{list(table)[0].removeprefix('eyeLookDown')}"]
+    return beta @ weights + (beta_s[closer] - most - beta_s @ weights).clamp_min(0.0)
+
+
+def test_shapes_close_lids_and_lips_in_the_head_model_as_the_limits_say():
+    model = load_head_model()
+    wide = {**{f"{name}Left": weight for name, weight in LID_CLOSING.items()}, "eyeBlinkLeft": 1.0}
+    lids = gap(model, model.eyelid_left)
+    for name, share in wide.items():
+        closed = 1.0 - gap(model, model.eyelid_left, name) / lids
+        assert closed == pytest.approx(share, abs=0.03), name
+    unit = -gap(model, model.inner_lip, "mouthClose")
+    for name, share in LIP_OPENING.items():
+        assert gap(model, model.inner_lip, name) / unit == pytest.approx(share, abs=0.04), name
+
+
+def gap(model, loop, name=None):
+    """Mean height between the upper and the lower half of a contour, over its middle."""
+    beta = torch.zeros(52)
+    if name is not None:
+        beta[BLENDSHAPE_INDEX[name]] = 1.0
+    rest = model.mean[loop]
+    contour = model.vertices(torch.zeros(model.modes), beta, torch.zeros(4))[loop]
+    center, half = (rest[:, 0].max() + rest[:, 0].min()) / 2, (rest[:, 0].max() - rest[:, 0].min()) / 2
+    middle = (rest[:, 0] - center).abs() < 0.12 * half
+    upper = torch.arange(len(loop)) <= len(loop) // 2
+    return float(contour[middle & upper, 1].mean() - contour[middle & ~upper, 1].mean())
 
 
 def test_limits_touch_nothing_between_0_and_1_where_nothing_closes():
     beta = torch.linspace(0.0, 1.0, 11)[:, None].expand(11, 52).clone()
-    beta[:, [*BLINKS, CLOSE]] = 0.0
-    assert torch.equal(limit_expression(beta, torch.zeros(52)), beta)
+    beta[:, [*BLINKS, CLOSE]] = 0.0  # all other shapes at once would close more than there is
+    others = [column for column in range(52) if column not in BLINKS]
+    assert torch.equal(limit_expression(beta, torch.zeros(52))[:, others], beta[:, others])
 
 
 def test_gaze_bends_only_far_out():

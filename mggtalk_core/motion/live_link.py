@@ -120,7 +120,7 @@ def _timing(timecodes: list[str]) -> tuple[float, list[int]]:
     """Return the frame rate and the place of each row on the grid of frames that starts with the first row.
 
     A timecode ``HH:MM:SS:FF.fff`` counts frames within the second; the highest FF tells the timecode's rate, the median
-    step between rows tells the recording's. Without readable timecodes the rows are taken at 60 frames a second.
+    step between rows how many of its frames a row takes. Without readable timecodes rows are taken at 60 a second.
     """
     parts = [_split(timecode) for timecode in timecodes]
     if len(parts) < 2 or any(part is None for part in parts):
@@ -128,14 +128,11 @@ def _timing(timecodes: list[str]) -> tuple[float, list[int]]:
     highest = max(frame for _, frame in parts)
     spans_second = parts[-1][0] != parts[0][0]
     rate = next((r for r in RATES if r > math.floor(highest)), 60.0) if spans_second else 60.0
-    seconds = torch.tensor([second + frame / rate for second, frame in parts], dtype=torch.float64)
-    seconds = seconds + 86400.0 * (seconds.diff(prepend=seconds[:1]) < -43200.0).cumsum(0)
-    step = float(seconds.diff().median())
-    if step <= 0.0:
-        return 60.0, list(range(len(timecodes)))
-    fps = min(RATES, key=lambda r: abs(math.log(r * step)))
-    places = ((seconds - seconds[0]) * fps).round().long()
-    return fps, places.tolist()
+    counts = torch.tensor([second * rate + frame for second, frame in parts], dtype=torch.float64)
+    midnights = (counts.diff(prepend=counts[:1]) < -43200.0 * rate).cumsum(0)
+    counts = counts - counts[0] + 86400.0 * rate * midnights
+    step = max(1, round(float(counts.diff().median())))
+    return rate / step, (counts / step).round().long().tolist()
 
 
 def _split(timecode: str) -> tuple[float, float] | None:

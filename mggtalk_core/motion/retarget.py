@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REFERENCES = ("first", "neutral", "absolute")
 """What the driving signal is measured from."""
 
-HEAD_CENTER = (0.0, -0.2, -0.8)
+HEAD_CENTER = (0.0, -0.2, -0.6)
 """Centre of the skull in canonical space: what a fixed view turns about."""
 
 OVERSHOOT = 0.3
@@ -32,11 +32,17 @@ OVERSHOOT = 0.3
 GAZE_RANGE = (0.5, 0.2)
 """Radians up to which the eyeballs turn freely, and how far beyond it they may still bend."""
 
-LOOK_DOWN_CLOSES = 0.3
-"""Part of a closed lid that a full ``eyeLookDown`` makes up in the head model."""
+LID_CLOSING: dict[str, float] = {
+    "eyeLookDown": 0.50, "eyeSquint": 0.22, "cheekSquint": 0.27, "noseSneer": 0.12, "mouthSmile": 0.06,
+    "eyeWide": -0.30, "eyeLookUp": -0.18,
+}  # fmt: skip
+"""Share of the lids' opening that each shape takes in the head model, where ``eyeBlink`` takes all of it."""
 
-SQUINT_CLOSES = 0.1
-"""Part of a closed lid that a full ``eyeSquint`` makes up in the head model."""
+LIP_OPENING: dict[str, float] = {
+    "jawOpen": 0.82, "mouthFunnel": 0.33, "mouthUpperUpLeft": 0.09, "mouthUpperUpRight": 0.09,
+    "mouthLowerDownLeft": 0.09, "mouthLowerDownRight": 0.09,
+}  # fmt: skip
+"""How far each shape parts the lips in the head model, in units of what ``mouthClose`` closes."""
 
 
 def retarget(
@@ -141,19 +147,38 @@ def _close_lids(
 def limit_expression(beta: Float[Tensor, "T 52"], beta_s: Float[Tensor, "52"]) -> Float[Tensor, "T 52"]:
     """Keep coefficients to what the head model can carry, never moving a frame that equals the source.
 
-    Everything bends softly into -0.3..1.3 (0..1 is untouched). Lids never cross: a blink ends at 1, and ``eyeLookDown``
-    and ``eyeSquint``, which lower the lid too, take their part of it. Lips never cross: ``jawOpen`` ends at 0 and
-    ``mouthClose`` at ``jawOpen``. Where the source itself lies beyond a limit, the limit is the source.
+    Everything bends softly into -0.3..1.3 (0..1 is untouched). Lids never cross: a blink closes what other shapes,
+    like ``eyeLookDown``, have left open. Lips never cross: ``jawOpen`` ends at 0 and ``mouthClose`` where it has closed
+    what other shapes have opened. Where the source itself lies beyond a limit, the limit is the source.
     """
     limited = _bend(beta, beta_s.clamp_max(0.0), beta_s.clamp_min(1.0), OVERSHOOT)
     for side, lid in zip(("Left", "Right"), BLINKS, strict=True):
-        limited[:, lid] = torch.minimum(limited[:, lid], (1.0 - _lowered_lid(limited, side)).clamp_min(beta_s[lid]))
+        _cap(
+            limited,
+            beta_s,
+            lid,
+            1.0 - _weighted(limited, LID_CLOSING, side),
+            1.0 - _weighted(beta_s, LID_CLOSING, side),
+        )
     jaw, close = BLENDSHAPE_INDEX["jawOpen"], BLENDSHAPE_INDEX["mouthClose"]
     limited[:, jaw] = limited[:, jaw].clamp_min(beta_s[jaw].clamp_max(0.0))
-    # jaw + max(0, close_s - jaw_s), written so that no rounding moves the source itself.
-    further = torch.maximum(limited[:, jaw], beta_s[close] - (beta_s[jaw] - limited[:, jaw]))
-    limited[:, close] = torch.minimum(limited[:, close], further)
+    _cap(limited, beta_s, close, _weighted(limited, LIP_OPENING), _weighted(beta_s, LIP_OPENING))
     return limited
+
+
+def _cap(
+    beta: Float[Tensor, "T 52"], beta_s: Float[Tensor, "52"], column: int, limit: Float[Tensor, "T"], limit_s: Tensor
+) -> None:
+    """Bound one coefficient in place; a source beyond its own limit ``limit_s`` keeps its lead, without a rounding."""
+    beta[:, column] = torch.minimum(beta[:, column], torch.maximum(limit, beta_s[column] + (limit - limit_s)))
+
+
+def _weighted(beta: Float[Tensor, "*T 52"], table: dict[str, float], side: str = "") -> Float[Tensor, "*T"]:
+    """Return the weighted sum of a table's coefficients, term by term: the same row always gives the same bits."""
+    total = torch.zeros_like(beta[..., 0])
+    for name, weight in table.items():
+        total = total + weight * beta[..., BLENDSHAPE_INDEX[name + side]]
+    return total
 
 
 def limit_gaze(gaze: Float[Tensor, "T 4"], source: Float[Tensor, "4"]) -> Float[Tensor, "T 4"]:
@@ -167,12 +192,6 @@ def _bend(values: Tensor, low: Tensor, high: Tensor, room: float) -> Tensor:
     above = high + room * torch.tanh((values - high) / room)
     below = low - room * torch.tanh((low - values) / room)
     return torch.where(values > high, above, torch.where(values < low, below, values))
-
-
-def _lowered_lid(beta: Float[Tensor, "T 52"], side: str) -> Float[Tensor, "T"]:
-    """Return how far the gaze and the squint have already closed the lid, in units of ``eyeBlink``."""
-    down, squint = (beta[:, BLENDSHAPE_INDEX[f"{name}{side}"]] for name in ("eyeLookDown", "eyeSquint"))
-    return LOOK_DOWN_CLOSES * down.clamp_min(0.0) + SQUINT_CLOSES * squint.clamp_min(0.0)
 
 
 def _drive_rotation(

@@ -111,7 +111,7 @@ def sample_curve(curve: Curve, frames: int, name: str = "value") -> Float[Tensor
     Raises:
         InputError: a curve of another length, an unknown easing or a value that is not finite.
     """
-    if isinstance(curve, Sequence) and curve and isinstance(curve[0], Key):
+    if _is_keyed(curve):
         values = _ease(curve, frames)
     else:
         values = torch.as_tensor(curve, dtype=torch.float64)
@@ -140,9 +140,13 @@ def _length(curves: Mapping[str, Curve], frames: int | None) -> int:
 
 
 def _own_length(curve: Curve) -> int:
-    if isinstance(curve, Sequence):
-        return max((key.frame + 1 if isinstance(key, Key) else len(curve) for key in curve), default=1)
-    return curve.numel() if isinstance(curve, Tensor) else 1
+    if _is_keyed(curve):
+        return max(key.frame for key in curve) + 1
+    return torch.as_tensor(curve).numel()
+
+
+def _is_keyed(curve: Curve) -> bool:
+    return isinstance(curve, Sequence) and len(curve) > 0 and isinstance(curve[0], Key)
 
 
 def _ease(keys: Sequence[Key], frames: int) -> Float[Tensor, "T"]:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..head.camera import Camera
+from ..head.head_track import HeadTrack
 from ..head.model import HeadModel, load_head_model
-from ..head.track import HeadTrack, track_head
+from ..head.track import track_head
 from ..media.audio import read_sound
 from ..media.sound import Sound
 from ..media.video import VideoReader
@@ -31,7 +32,7 @@ from .smooth import fill_gaps, smooth
 from .timing import check_fps, resample_motion
 from .watch import Sightings, watch
 
-SMOOTHING = 0.03
+SMOOTHING = 0.04
 """Seconds of smoothing that take the jitter of the landmarks away and leave the movement."""
 
 REST_QUANTILE = 0.25

@@ -47,8 +47,8 @@ PHONEMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """ARPAbet sounds (as CMUdict writes them) to visemes; diphthongs pass through two. Others are rest."""
 
-CLOSED_LIPS: dict[str, float] = {"mouthPress": 0.3, "mouthRollLower": 0.12, "mouthRollUpper": 0.12}
-"""What closed lips add to a mouth without any opening."""
+CLOSED_LIPS: dict[str, float] = {"mouthPress": 0.2, "mouthRollLower": 0.08, "mouthRollUpper": 0.08}
+"""What closed lips add to a mouth without any opening; more of it would push one lip through the other."""
 
 COARTICULATION = 0.13
 """Seconds over which neighbouring sounds melt into each other (width of the window)."""
