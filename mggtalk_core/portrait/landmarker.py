@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..progress import OnStep, ignore_steps
 from ..record import Record
 from .detector import FaceDetector
 from .face_mesh import (
@@ -26,6 +27,7 @@ EDGE = 256
 MARGIN = 1.5
 """Edge of the landmark network's crop over the longer side of the landmarks' bounding box."""
 MIN_PRESENCE = 0.5
+TASK = "face_landmarker.task"
 TASK_MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite", "face_blendshapes.tflite")
 
 
@@ -50,11 +52,11 @@ class Face(Record):
 class FaceLandmarker:
     """Google's face landmarker (Apache-2.0) with our own pre- and post-processing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_step: OnStep = ignore_steps) -> None:
         """Load the networks, fetching them first where that is needed."""
         from ..weights.resolver import resolve
 
-        detector, self._landmarks, self._blendshapes = load_networks(resolve("face_landmarker.task"), TASK_MEMBERS)
+        detector, self._landmarks, self._blendshapes = load_networks(resolve(TASK, on_step=on_step), TASK_MEMBERS)
         self.detector = FaceDetector(detector)
         self._mirror = mirror_indices()
 

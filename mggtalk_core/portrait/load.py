@@ -10,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
+from ..progress import OnStep, ignore_steps
+from ..weights.resolver import resolve
 from .background import torso_background
 from .crop import choose_crop, wide_region
 from .face_frame import FaceFrame
-from .landmarker import Face, FaceLandmarker, face_region
+from .landmarker import TASK, Face, FaceLandmarker, face_region
 from .matte import head_matte
 from .parsing import Parser, resample
 from .portrait import CROP_SIZE, Portrait
@@ -25,19 +27,25 @@ FINE_SHARE = 0.65
 """Weight of the crop's own parsing beside that of the wider square, which has more context but fewer pixels."""
 
 _landmarker = cache(FaceLandmarker)
-_parser = cache(Parser)
 
 
-def load_portrait(image: Float[Tensor, "3 height width"], *, face: int | None = None) -> Portrait:
+def load_portrait(
+    image: Float[Tensor, "3 height width"], *, face: int | None = None, on_step: OnStep = ignore_steps
+) -> Portrait:
     """Find the head in a picture and take it apart (paper: semantic parsing to ``I_s^h`` and ``I_s^bg``).
 
     Args:
         image: sRGB in 0..1.
         face: which face, 0 the largest; the largest when None.
+        on_step: called while networks are fetched, at first use.
 
     Raises:
         InputError: no face, no such face, or a face too small to animate.
+        WeightsError: the landmark networks cannot be had (without the parsing network it warns and goes on).
     """
+    # Asked for at every call: the resolver keeps account of the weights that were used.
+    resolve(TASK, on_step=on_step)
+    parser = Parser(on_step=on_step)
     source = image.detach().to("cpu", torch.float32).clamp(0.0, 1.0)
     floats = np.ascontiguousarray(source.permute(1, 2, 0).numpy())
     bytes_ = np.round(floats * 255.0).astype(np.uint8)
@@ -46,17 +54,17 @@ def load_portrait(image: Float[Tensor, "3 height width"], *, face: int | None = 
     others = [other.landmarks.double().numpy() for other in faces if other is not chosen]
     found = _landmarker().refine(bytes_, face_region(chosen.landmarks.double().numpy()), precise=True)
     landmarks = found.landmarks.double().numpy()
-    region, probabilities = _crop_and_parse(bytes_, landmarks)
+    region, probabilities = _crop_and_parse(parser, bytes_, landmarks)
     return _take_apart(source, floats, found, others, region, probabilities)
 
 
-def _crop_and_parse(image: np.ndarray, landmarks: np.ndarray) -> tuple[Region, np.ndarray]:
+def _crop_and_parse(parser: Parser, image: np.ndarray, landmarks: np.ndarray) -> tuple[Region, np.ndarray]:
     """Choose the crop by a first parsing of a wide square; returns it and the parsing [6,512,512] of the crop."""
     frame = FaceFrame.from_landmarks(landmarks)
     wide = wide_region(frame)
-    coarse = _parser().parse(image, wide, landmarks)
+    coarse = parser.parse(image, wide, landmarks)
     region = choose_crop(frame, wide, coarse, image.shape[1], image.shape[0])
-    fine = _parser().parse(image, region, landmarks)
+    fine = parser.parse(image, region, landmarks)
     to_crop = region.to_crop(CROP_SIZE)
     fine, coarse = (resample(p, square, to_crop, CROP_SIZE) for p, square in ((fine, region), (coarse, wide)))
     return region, FINE_SHARE * fine + (1.0 - FINE_SHARE) * coarse

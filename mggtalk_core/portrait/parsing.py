@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import warnings
 from enum import IntEnum
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import WeightsError
+from ..progress import OnStep, ignore_steps
 from .face_frame import FaceFrame
 from .networks import Network
 from .warp import Region, invert, warp
@@ -30,13 +33,13 @@ class Label(IntEnum):
 class Parser:
     """Parses squares of a picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_step: OnStep = ignore_steps) -> None:
         """Load the network, fetching it first where that is needed; warn and do without if it cannot be had."""
         from ..weights.resolver import resolve
 
         self._network: Network | None = None
         try:
-            self._network = Network(resolve(WEIGHTS).read_bytes())
+            self._network = _load(resolve(WEIGHTS, on_step=on_step))
         except WeightsError as error:
             warnings.warn(f"Parsing by outline and GrabCut, which is coarser: {error}", stacklevel=2)
 
@@ -54,6 +57,11 @@ class Parser:
         logits = self._network(pixels[None].astype(np.float32) / 255.0)[0][0]
         powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return np.moveaxis(powers / powers.sum(axis=-1, keepdims=True), -1, 0)
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path) -> Network:
+    return Network(path.read_bytes())
 
 
 def resample(probabilities: np.ndarray, region: Region, to_crop: np.ndarray, size: int) -> np.ndarray:
