@@ -190,6 +190,16 @@ def test_report_that_cannot_be_written_is_refused_before_the_work(clip, tmp_path
         evaluate_self([clip], tmp_path / "missing" / "a.json", instruments=instruments(1.0), on_step=fail)
 
 
+def test_nothing_to_evaluate_is_refused(clip):
+    for work in (
+        lambda: evaluate_self([], instruments=instruments(1.0)),
+        lambda: evaluate_cross([], [clip], instruments=instruments(1.0)),
+        lambda: evaluate_portraits([], instruments=instruments(1.0)),
+    ):
+        with pytest.raises(InputError, match="was given"):
+            work()
+
+
 def test_cross_reenactment(clip, tmp_path):
     for name, opening in (("eins.png", 0.45), ("zwei.png", 0.55), ("niemand.png", 0.0)):
         write_image(tmp_path / name, picture(opening))

@@ -22,9 +22,9 @@ from ..portrait.landmarker import Face
 from ..progress import OnStep, ignore_steps
 from .clips import Sampling, Steps, to_frame, to_image, total_frames
 from .instruments import Instruments, pipeline_instruments
-from .observe import Observed, motion_scores
+from .observe import MOVING_MOUTH_MEAN, Observed, motion_scores, moving_mouth_mean
 from .pictures import Sample, sample_indices, sample_sheet
-from .reports import Sheets, write_report
+from .reports import Sheets, require, write_report
 from .tables import Row, Table
 
 
@@ -63,8 +63,10 @@ def evaluate_cross(
         on_step: progress over all pairs.
 
     Raises:
-        InputError: the report cannot be written. A pair that cannot be used has a row that says why.
+        InputError: nothing is given, or the report cannot be written. A pair that cannot be used has a row that says why.
     """
+    require(portraits, "portrait")
+    require(clips, "clip")
     instruments, sampling = instruments or pipeline_instruments(), Sampling(every, max_frames)
     table = Table("Cross-reenactment", {"every": every, "max_frames": max_frames})
     tracking, driving = total_frames(clips, sampling)
@@ -73,7 +75,7 @@ def evaluate_cross(
         for row, sheet in _evaluate_clip(Path(clip), portraits, sampling, instruments, steps):
             table.rows.append(row)
             sheets.add(f"{Path(row.get('portrait', 'none')).stem}_by_{Path(clip).stem}", sheet)
-    write_report(table, report, {name: vars(mean) for name, mean in table.means().items()})
+    write_report(table, report, {MOVING_MOUTH_MEAN: vars(moving_mouth_mean(table))})
     return table
 
 

@@ -11,10 +11,15 @@ from torch import Tensor
 
 from .landmarks import angle_degrees, eye_opening, jitter, mouth_opening, turns
 from .metrics import correlation
-from .tables import Row
+from .tables import Mean, Row, Table
 
 if TYPE_CHECKING:
     from ..portrait.landmarker import Face
+
+MOVING_MOUTH = 0.04
+"""Least standard deviation of the mouth opening (over the eye distance) whose correlation means something: 2 % of the
+face height."""
+MOVING_MOUTH_MEAN = "mouth_correlation where the mouth moves"
 
 
 class Observed:
@@ -71,6 +76,11 @@ def motion_scores(driven: Observed, driver: Observed) -> Row:
         "expression_error": _expression_error(driven.blendshapes[both], driver.blendshapes[both]),
         "pose_error": _pose_error(ours, theirs),
     }
+
+
+def moving_mouth_mean(table: Table) -> Mean:
+    """Return the mean correlation of the mouth opening over the rows in which the driver's mouth really moves."""
+    return table.mean("mouth_correlation", lambda row: row.get("mouth_movement", 0.0) >= MOVING_MOUTH)
 
 
 def _expression_error(ours: Float[Tensor, "T 52"], theirs: Float[Tensor, "T 52"]) -> float:

@@ -16,7 +16,7 @@ from ..media.images import read_image
 from ..progress import OnStep, ignore_steps
 from .instruments import Instruments, pipeline_instruments
 from .metrics import psnr, ssim
-from .reports import Sheets, write_report
+from .reports import Sheets, require, write_report
 from .sheets import SheetRow, contact_sheet, difference
 from .tables import Row, Table
 
@@ -43,8 +43,9 @@ def evaluate_portraits(
         on_step: progress over the portraits.
 
     Raises:
-        InputError: the report cannot be written. A portrait that cannot be used has a row that says why.
+        InputError: nothing is given, or the report cannot be written. A portrait that cannot be used has a row that says why.
     """
+    require(portraits, "portrait")
     instruments = instruments or pipeline_instruments()
     table, sheets, rows = Table("Reconstruction of portraits"), Sheets(report), []
     for done, portrait in enumerate(portraits):
@@ -54,14 +55,14 @@ def evaluate_portraits(
 
         try:
             row, pictures = _evaluate_portrait(Path(portrait), instruments, alive)
-            rows.append(SheetRow(f"{Path(portrait).stem[:14]} {row['psnr']:.1f} dB", pictures))
+            rows.append(SheetRow(f"{Path(portrait).stem} {row['psnr']:.1f} dB", pictures))
         except InputError as error:
             row = {"portrait": Path(portrait).name, "error": str(error)}
         table.rows.append(row)
         on_step(done + 1, len(portraits))
     if rows:
         sheets.add("portraits", contact_sheet(rows, ("head image", "Gaussians", "difference x4"), 256))
-    write_report(table, report, {name: vars(mean) for name, mean in table.means().items()})
+    write_report(table, report, {"psnr": vars(table.mean("psnr"))})
     return table
 
 

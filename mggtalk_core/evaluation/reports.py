@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxtyping import Float
@@ -11,6 +12,16 @@ from torch import Tensor
 from ..errors import InputError
 from ..media.images import write_image
 from .tables import Row, Table
+
+
+def require(files: Sequence[object], kind: str) -> None:
+    """Refuse to evaluate nothing.
+
+    Raises:
+        InputError: there is no file of the ``kind``.
+    """
+    if not files:
+        raise InputError(f"No {kind} was given to evaluate; name at least one.")
 
 
 class Sheets:

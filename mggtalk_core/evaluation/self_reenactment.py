@@ -21,19 +21,16 @@ from ..progress import OnStep, ignore_steps
 from .clips import Sampling, Steps, cropped, inside_frame, to_frame, to_image, total_frames
 from .instruments import Avatar, Instruments, pipeline_instruments
 from .landmarks import landmark_error, yaw_degrees
-from .observe import Observed, motion_scores
+from .observe import MOVING_MOUTH_MEAN, Observed, motion_scores, moving_mouth_mean
 from .pictures import PictureScores, Sample, sample_indices, sample_sheet
 from .regions import face_mask
-from .reports import Sheets, write_report
+from .reports import Sheets, require, write_report
 from .tables import Row, Table
 
 LARGEST_YAW = 25.0
 """Landmarks are compared where the head is turned by at most this many degrees: beyond it they are guesses."""
 PICTURES = 50
 """In how many frames of a clip, spread evenly, pictures are scored: finding the truth's matte is slow."""
-MOVING_MOUTH = 0.04
-"""Least standard deviation of the mouth opening (over the eye distance) whose correlation means something: 2 % of the
-face height."""
 
 
 def evaluate_self(
@@ -62,8 +59,9 @@ def evaluate_self(
         on_step: progress over all clips.
 
     Raises:
-        InputError: the report cannot be written. A clip that cannot be used has a row that says why.
+        InputError: nothing is given, or the report cannot be written. A clip that cannot be used has a row that says why.
     """
+    require(clips, "clip")
     instruments, sampling = instruments or pipeline_instruments(), Sampling(every, max_frames)
     settings = {"every": every, "max_frames": max_frames, "pictures": pictures, "largest_yaw": LARGEST_YAW}
     table = Table("Self-reenactment", settings)
@@ -81,9 +79,8 @@ def evaluate_self(
 
 def summary(table: Table) -> Row:
     """Return the figures by which the system is judged, each with its number of clips."""
-    moving = table.mean("mouth_correlation", lambda row: row.get("mouth_movement", 0.0) >= MOVING_MOUTH)
     names = ("landmark_error", "eye_correlation", "psnr_whole", "psnr_head", "psnr_face")
-    means = {"mouth_correlation where the mouth moves": moving, **{name: table.mean(name) for name in names}}
+    means = {MOVING_MOUTH_MEAN: moving_mouth_mean(table), **{name: table.mean(name) for name in names}}
     wins = {
         f"clips better than the copy, {name}": sum(
             row.get(name, 0.0) > row.get(f"{name}_copy", 0.0) for row in table.rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 LABEL_HEIGHT = 16
 LABEL_WIDTH = 96
+LABEL_LETTERS = 14
+"""That many letters of the small font fit into the width of a label."""
 GAP = 2
 
 
@@ -46,7 +49,7 @@ def contact_sheet(
         draw.text((LABEL_WIDTH + column * (cell + GAP) + 2, top - LABEL_HEIGHT + 2), caption, fill="black")
     for index, row in enumerate(rows):
         y = top + index * (cell + GAP)
-        draw.multiline_text((2, y + 2), row.label.replace(" ", "\n"), fill="black", spacing=2)
+        draw.multiline_text((2, y + 2), "\n".join(textwrap.wrap(row.label, LABEL_LETTERS)), fill="black", spacing=2)
         for column, image in enumerate(row.images):
             if image is not None:
                 sheet.paste(_thumbnail(image, cell), (LABEL_WIDTH + column * (cell + GAP), y))
