@@ -1,4 +1,4 @@
-"""Measure: python benchmarks/bench_render.py [options of ``python -m mggtalk_core benchmark render``]."""
+"""Measure: PYTHONPATH=. python benchmarks/bench_render.py [options of ``python -m mggtalk_core benchmark render``]."""
 
 import sys
 

@@ -71,12 +71,14 @@ def _missing_alpha(alpha: np.ndarray) -> np.ndarray:
     coarse = np.rint(alpha * 255.0).astype(np.uint8)
     kernel = np.ones((_WIDEST, _WIDEST), np.uint8)
     # Beyond the picture's border there is no head, so a gap at the border is open.
-    closed = cv2.morphologyEx(cv2.copyMakeBorder(coarse, *[_WIDEST] * 4, cv2.BORDER_CONSTANT), cv2.MORPH_CLOSE, kernel)
-    closed = closed[_WIDEST:-_WIDEST, _WIDEST:-_WIDEST]
-    outside = cv2.copyMakeBorder((coarse < 128).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    cv2.floodFill(outside, None, (0, 0), 2)
-    inside = (outside[1:-1, 1:-1] != 2).astype(np.uint8)
-    # The silhouette's own soft edge is left alone.
+    around = cv2.copyMakeBorder(coarse, *[_WIDEST] * 4, cv2.BORDER_CONSTANT, value=0)
+    closed = cv2.morphologyEx(around, cv2.MORPH_CLOSE, kernel)
+    _, gaps = cv2.connectedComponents((around < 128).astype(np.uint8), connectivity=4)
+    opens = np.zeros(gaps.max() + 1, np.uint8)
+    opens[gaps[closed < 128]] = 1  # a gap with a part too wide to close is a real opening, all of it
+    picture = (slice(_WIDEST, -_WIDEST),) * 2
+    inside, closed = 1 - opens[gaps][picture], closed[picture]
+    # The soft edge of the silhouette and of real openings is left alone.
     inner = cv2.erode(inside, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     missing = np.where((inner > 0) & (closed > coarse), closed / np.float32(255.0) - alpha, 0.0)
     return np.clip(missing, 0.0, 1.0).astype(np.float32)

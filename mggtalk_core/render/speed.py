@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -32,12 +33,11 @@ def benchmark_render(
     error = _largest_error()
     with torch.inference_mode():
         calibration = _milliseconds(_calibration, repeats)
+        cases = list(itertools.product(counts, sizes, THREADS))
         rows = []
-        for step, count in enumerate(counts):
-            scene = head_scene(count)
-            for size in sizes:
-                rows += [_timed(scene, size, threads, repeats) for threads in THREADS]
-                on_step(step * len(sizes) + sizes.index(size) + 1, len(counts) * len(sizes))
+        for step, (count, size, threads) in enumerate(cases):
+            rows.append(_timed(head_scene(count), size, threads, repeats))
+            on_step(step + 1, len(cases))
     return {
         "backends": ", ".join(available_backends()),
         "largest_error_to_reference": error,
@@ -53,14 +53,22 @@ def _timed(scene: Gaussians, size: int, threads: int, repeats: int) -> dict[str,
 
 
 def _milliseconds(task: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Run ``task`` once unmeasured, then ``repeats`` times; return the least and the median time."""
+    """Run ``task`` once unmeasured, then ``repeats`` times; return the least and median time and the least CPU time.
+
+    CPU time is summed over the threads, and hardly depends on what else the machine does.
+    """
     task()
-    times = []
+    times, work = [], []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         task()
         times.append((time.perf_counter() - start) * 1e3)
-    return {"min_ms": round(min(times), 2), "median_ms": round(statistics.median(times), 2)}
+        work.append((time.process_time() - busy) * 1e3)
+    return {
+        "min_ms": round(min(times), 2),
+        "median_ms": round(statistics.median(times), 2),
+        "cpu_ms": round(min(work), 2),
+    }
 
 
 def _calibration() -> None:
