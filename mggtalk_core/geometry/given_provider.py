@@ -7,12 +7,11 @@ from dataclasses import replace
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..errors import InputError
 from ..head.camera import Camera
 from .mesh_provider import Estimate
-from .normals import normals_of_depth
+from .normals import normals_of_depth, unit
 
 ROUNDS = 20
 """Rounds of reweighting in the robust fit; it settles within ten."""
@@ -51,7 +50,7 @@ def given_estimate(
         mesh = replace(mesh, normals=normals_of_depth(surface, camera))
     if normals is not None:
         known = torch.isfinite(normals).all(0)
-        mesh = replace(mesh, normals=torch.where(known, normalize(normals.to(surface), dim=0), mesh.normals))
+        mesh = replace(mesh, normals=torch.where(known, unit(normals.to(surface)), mesh.normals))
     return replace(mesh, depth=surface, sure=torch.zeros_like(mesh.sure))
 
 

@@ -19,8 +19,8 @@ SPHERE_LAPLACIAN = -4.0
 SOFTENING = 0.15
 """Heights are counted from this far under the outline's plane (units of 10 cm): a true sphere ends in a vertical wall,
 which pixels cannot sample."""
-OBSTACLE_ROUNDS = 3
-"""Solutions in turn; what rests on the floor in one carries the next. More change less than a millimetre."""
+OBSTACLE_ROUNDS = 2
+"""Solutions in turn: what rests on the floor in the first carries the second. A third changes little."""
 BORDER_PULL = 1e-6
 """Weight that keeps cells solvable that touch neither outline nor known surface."""
 

@@ -177,8 +177,11 @@ def _nearest_solid(surface: Surface) -> tuple[Int[Tensor, "height width"], Int[T
     """Return row and column of the nearest pixel well inside the matte, for every pixel."""
     from scipy.ndimage import distance_transform_edt
 
-    soft = -max_pool2d(-surface.portrait.matte[None], EROSION, stride=1, padding=EROSION // 2)[0, 0]
-    outside = (~((soft > 0.5) & surface.mask)).cpu().numpy()
+    solid = ((surface.portrait.matte > 0.5) & surface.mask).float()[None]
+    # One axis after the other: the same square window at a fraction of the work.
+    thin = -max_pool2d(-solid, (EROSION, 1), stride=1, padding=(EROSION // 2, 0))
+    core = -max_pool2d(-thin, (1, EROSION), stride=1, padding=(0, EROSION // 2))
+    outside = (core[0, 0] == 0).cpu().numpy()
     rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
     device = surface.mask.device
     return torch.from_numpy(rows).long().to(device), torch.from_numpy(columns).long().to(device)

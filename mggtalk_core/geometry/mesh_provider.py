@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate as resize
-from torch.nn.functional import max_pool2d, normalize
+from torch.nn.functional import max_pool2d
 
 from ..head.camera import FOCAL_PER_PIXEL, Camera
 from ..head.head_fit import HeadFit
@@ -19,7 +19,7 @@ from ..portrait.portrait import Portrait
 from ..record import Record
 from .inflate import CELL, inflate
 from .interior import vertex_normals
-from .normals import facing_viewer, normals_of_depth
+from .normals import facing_viewer, normals_of_depth, unit
 
 PRESENT = 0.02
 """Matte above which a pixel carries geometry."""
@@ -61,7 +61,7 @@ def mesh_estimate(portrait: Portrait, fit: HeadFit, model: HeadModel) -> Estimat
     bare = mask & _is_bare(portrait, model, triangle, canonical)
     inflated = _inflated_depth(portrait, bare, depth, triangle >= 0, _outline_depth(vertices, model, camera))
     turned = vertex_normals(vertices, model.triangles) @ camera.rotation.T
-    smooth = normalize(interpolate(turned, model.triangles, triangle, barycentric), dim=0)
+    smooth = unit(interpolate(turned, model.triangles, triangle, barycentric))
     normals = torch.where(bare, facing_viewer(smooth, camera), normals_of_depth(inflated, camera))
     return Estimate(
         depth=torch.where(bare, depth, inflated),

@@ -27,7 +27,7 @@ SURE_WEIGHT = 1.0
 """``lambda`` where the depth is the head model's own: normals only smooth its facets."""
 LOOSE_WEIGHT = 1e-3
 """``lambda`` elsewhere: normals decide the shape, the prior where it floats."""
-FUSION = BiniOptions(tolerance=1e-3, max_rounds=10)
+FUSION = BiniOptions(tolerance=1e-3, max_rounds=6)
 """The prior is near the answer already, and it starts the first round, so few rounds are left to do."""
 
 
