@@ -38,6 +38,15 @@ def test_reversed_time_gives_the_reversed_result(frames, seconds, seed):
     torch.testing.assert_close(there.rotation, back.rotation, atol=1e-6, rtol=0.0)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 40), st.floats(0.1, 8.0))
+def test_a_steady_movement_is_left_alone_to_its_very_ends(frames, sigma):
+    line = 0.3 + 0.01 * torch.arange(frames, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(smooth_curves(line, sigma), line, atol=1e-9, rtol=0.0)
+    axis = torch.tensor([[0.0, 0.6, 0.8]], dtype=torch.float64)
+    torch.testing.assert_close(smooth_rotations(exp_rotation(line * axis), sigma), exp_rotation(line * axis))
+
+
 def test_inside_it_is_the_gaussian_filter():
     curve = torch.from_numpy(np.random.default_rng(0).normal(size=(80, 1)))
     lags = np.arange(-6, 7)

@@ -24,11 +24,11 @@ GAZE_SHARE = 0.5
 _REACH = 3.0  # the kernel ends at three standard deviations, where it has fallen to 1 %
 
 
-def smooth(motion: Motion, seconds: float = 0.04) -> Motion:
+def smooth(motion: Motion, seconds: float = 0.03) -> Motion:
     """Smooth a motion with a Gaussian of standard deviation ``seconds``; 0 leaves it as it is.
 
-    The kernel is symmetric, so nothing is delayed and a reversed motion gives the reversed result; at the ends its
-    weights are renormalised. Lids, lips and gaze get a share of it, rotations are averaged in the Lie algebra.
+    The kernel is symmetric, so nothing is delayed and a reversed motion gives the reversed result; at the ends a line
+    takes the place of the mean. Lids, lips and gaze get a share of it, rotations are averaged in the Lie algebra.
 
     Raises:
         InputError: ``seconds`` is negative or not finite.
@@ -62,14 +62,8 @@ def smooth_curves(curves: Float[Tensor, "T n"], sigma: float) -> Float[Tensor, "
     if not weights:
         return curves
     centre = curves.to(torch.float64)
-    total, mass = torch.zeros_like(centre), torch.ones(len(centre), 1, dtype=torch.float64, device=centre.device)
-    for lag, weight in enumerate(weights, start=1):
-        # Differences to the centre, both directions in one sum: exact on constants and under time reversal.
-        step = centre[lag:] - centre[:-lag]
-        change = torch.nn.functional.pad(step, (0, 0, 0, lag)) + torch.nn.functional.pad(-step, (0, 0, lag, 0))
-        total += weight * change
-        mass += weight * _neighbours(len(centre), lag).to(centre)
-    return (centre + total / mass).to(curves.dtype)
+    steps = [centre[lag:] - centre[:-lag] for lag in range(1, len(weights) + 1)]
+    return (centre + _local_line(steps, weights)).to(curves.dtype)
 
 
 def smooth_rotations(rotation: Float[Tensor, "T 3 3"], sigma: float) -> Float[Tensor, "T 3 3"]:
@@ -78,15 +72,34 @@ def smooth_rotations(rotation: Float[Tensor, "T 3 3"], sigma: float) -> Float[Te
     if not weights:
         return rotation
     centre = rotation.to(torch.float64)
-    total = torch.zeros_like(centre[:, :, 0])
-    mass = torch.ones(len(centre), 1, dtype=torch.float64, device=centre.device)
-    for lag, weight in enumerate(weights, start=1):
-        ahead = log_rotation(centre[:-lag].transpose(-1, -2) @ centre[lag:])
-        # The step back is the same vector in the other frame's tangent space, because a rotation keeps its own axis.
-        change = torch.nn.functional.pad(ahead, (0, 0, 0, lag)) + torch.nn.functional.pad(-ahead, (0, 0, lag, 0))
-        total += weight * change
-        mass += weight * _neighbours(len(centre), lag).to(centre)
-    return (centre @ exp_rotation(total / mass)).to(rotation.dtype)
+    # The step back is the same vector in the other frame's tangent space, because a rotation keeps its own axis.
+    steps = [log_rotation(centre[:-lag].transpose(-1, -2) @ centre[lag:]) for lag in range(1, len(weights) + 1)]
+    return (centre @ exp_rotation(_local_line(steps, weights))).to(rotation.dtype)
+
+
+def _local_line(steps: list[Float[Tensor, "t n"]], weights: list[float]) -> Float[Tensor, "T n"]:
+    """Return what the weighted straight line through each frame's neighbours adds to that frame.
+
+    ``steps[k - 1][t]`` is the difference from frame t to frame t + k. Inside, where both neighbours exist, this is the
+    weighted mean; at the ends, where a mean would be drawn inwards, the line is not: a movement that starts at once
+    keeps its first frame, from which relative motion is measured. Both directions of a lag enter one sum, which makes
+    the result exact on constants and under time reversal.
+    """
+    frames = steps[0].shape[0] + 1
+    pad = torch.nn.functional.pad
+    level, slope = torch.zeros(2, frames, steps[0].shape[1], dtype=torch.float64, device=steps[0].device)
+    s0, s1, s2 = torch.zeros(3, frames, 1, dtype=torch.float64, device=steps[0].device)
+    s0 += 1.0
+    for lag, (step, weight) in enumerate(zip(steps, weights, strict=True), start=1):
+        ahead, behind = pad(step, (0, 0, 0, lag)), pad(-step, (0, 0, lag, 0))
+        level += weight * (ahead + behind)
+        slope += weight * lag * (ahead - behind)
+        after = pad(torch.ones_like(step[:, :1]), (0, 0, 0, lag))
+        before = after.flip(0)
+        s0 += weight * (after + before)
+        s1 += weight * lag * (after - before)
+        s2 += weight * lag * lag * (after + before)
+    return (s2 * level - s1 * slope) / (s0 * s2 - s1 * s1)
 
 
 def _kernel(sigma: float, frames: int) -> list[float]:
@@ -95,12 +108,6 @@ def _kernel(sigma: float, frames: int) -> list[float]:
         return []
     reach = min(math.ceil(_REACH * sigma), frames - 1)
     return [math.exp(-0.5 * (lag / sigma) ** 2) for lag in range(1, reach + 1)]
-
-
-def _neighbours(frames: int, lag: int) -> Float[Tensor, "T 1"]:
-    """Return how many of the two neighbours at ``lag`` exist for each frame."""
-    index = torch.arange(frames)
-    return ((index >= lag).to(torch.float64) + (index < frames - lag).to(torch.float64))[:, None]
 
 
 def fill_gaps(motion: Motion, found: Bool[Tensor, "T"]) -> Motion:
