@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .camera import Camera
-from .gauss_newton import Problem, State, first_state, residuals, solve
+from .gauss_newton import Problem, first_state, residuals, solve
 from .head_fit import HeadFit
 from .landmark_model import LandmarkModel
 from .model import HeadModel

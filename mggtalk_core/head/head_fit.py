@@ -20,7 +20,8 @@ class HeadFit(Record):
     beta_s: Float[Tensor, "52"]
     """Source expression ``beta_s`` in the order of `BLENDSHAPES`, 0..1."""
     gaze: Float[Tensor, "4"]
-    """Eyeball rotation in radians: left yaw, left pitch, right yaw, right pitch; +yaw to the subject's left, +pitch up."""
+    """Eyeball rotation in radians: left yaw, left pitch, right yaw, right pitch; +yaw to the subject's left, +pitch
+    up."""
     camera: Camera
     """Camera of the crop; its pose is the head's pose (canonical to camera)."""
     offsets: Float[Tensor, "vertices 3"]

@@ -35,9 +35,8 @@ def surface_offsets(
     identity = torch.from_numpy(state.identity).float()
     vertices = model.neutral(identity).double().cpu().numpy()
     shapes = [(gain, BLENDSHAPE_INDEX[name]) for name, gain in _TELL_APART]
-    anchors = np.concatenate(
-        (reduced.neutral(state.identity)[0], *(gain * reduced.expression_basis[index] for gain, index in shapes)), axis=1
-    )[:468]
+    movements = [gain * reduced.expression_basis[index] for gain, index in shapes]
+    anchors = np.concatenate((reduced.neutral(state.identity)[0], *movements), axis=1)[:468]
     basis = model.expression_basis.double().cpu().numpy()
     places = np.concatenate((vertices, *(gain * basis[index] for gain, index in shapes)), axis=1)
     offsets = spread(anchors, lifted, places)

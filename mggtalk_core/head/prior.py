@@ -52,7 +52,7 @@ _OTHER_FRAME_SPREAD = 0.06
 
 
 def frame_spread(fps: float) -> np.ndarray:
-    """Return how far [52] coefficients move from one frame to the next (standard deviation): blinks fly, cheeks do not."""
+    """Return how far [52] coefficients move in a frame (standard deviation): blinks fly, cheeks do not."""
     spread = [
         next((value for start, value in _FRAME_SPREAD if name.startswith(start)), _OTHER_FRAME_SPREAD)
         for name in BLENDSHAPES

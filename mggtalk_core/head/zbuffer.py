@@ -25,7 +25,9 @@ def rasterize_mesh(
     triangle = np.full((height, width), -1, dtype=np.int64)
     barycentric = np.zeros((3, height, width), dtype=np.float32)
     rasterize(corners, indices, depth, triangle, barycentric)
-    return tuple(torch.from_numpy(x).to(vertices.device) for x in (depth, triangle, barycentric))  # type: ignore
+    device = vertices.device
+    maps = torch.from_numpy(depth), torch.from_numpy(triangle), torch.from_numpy(barycentric)
+    return maps[0].to(device), maps[1].to(device), maps[2].to(device)
 
 
 def interpolate(

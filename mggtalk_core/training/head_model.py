@@ -31,18 +31,18 @@ def make_head_model(data_dir: Path, output: Path) -> None:
     template = make_template(source)
     fields = model_fields(source, template)
     tie_margins(fields)
-    landmarks = bind_landmarks(fields)
-    fields["landmark_vertices"], fields["landmark_weights"] = landmarks
+    reduce_identity(fields)
+    fields["landmark_vertices"], fields["landmark_weights"] = bind_landmarks(fields)
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in fields.items()}
     write_model_file(output, _single_precision(tensors), {"licence": "MIT", "source": "ICT-FaceKit"})
 
 
 def model_fields(source: SourceHead, template: Template) -> dict[str, np.ndarray]:
-    """Return all fields of `HeadModel` but the landmarks, as float64 and int64 arrays."""
-    kept, mirror = template.kept, template.mirror
-    mean = source.neutral[kept]
+    """Return all fields of `HeadModel` but the landmarks, as float64 and int64 arrays, with the source's 100 modes."""
+    mirror = template.mirror
+    mean = source.neutral[template.kept]
     mean = (mean + mean[mirror] * [-1, 1, 1]) / 2
-    identity, eye_basis = identity_modes(source, template)
+    identity, eye_basis = _source_modes(source, template)
     return {
         "mean": mean,
         "identity_basis": identity,
@@ -58,23 +58,32 @@ def model_fields(source: SourceHead, template: Template) -> dict[str, np.ndarray
     }
 
 
-def identity_modes(source: SourceHead, template: Template) -> tuple[np.ndarray, np.ndarray]:
-    """Reduce the source's 100 correlated modes to orthogonal ones, in standard deviations.
-
-    The source draws its coefficients from a standard normal, so the covariance is the sum of the modes' outer
-    products, and its principal components (area-weighted over the face) are combinations of the modes by a rotation.
-    Returns the modes [K, V, 3] and the motion of the eyeballs' centres [K, 2, 3].
-    """
+def _source_modes(source: SourceHead, template: Template) -> tuple[np.ndarray, np.ndarray]:
+    """Return the source's modes [100, V, 3] about the eyeballs' midpoint, and how they move the eyeballs [100, 2, 3]."""
     modes = source.identity[:, template.kept]
     eyes = np.stack([_rigid_eyes(modes, source, template, part) for part in _EYES], axis=1)
-    modes, eyes = modes - eyes.mean(axis=1)[:, None], eyes - eyes.mean(axis=1, keepdims=True)
-    weight = np.sqrt(vertex_areas(source.neutral[template.kept], template.triangles))
-    weight *= np.where(template.parts == Part.FACE, 1.0, 0.3)
-    flat = (modes * weight[:, None]).reshape(len(modes), -1)
+    middle = eyes.mean(axis=1, keepdims=True)
+    return modes - middle, eyes - middle
+
+
+def reduce_identity(fields: dict[str, np.ndarray]) -> None:
+    """Turn the source's 100 correlated modes into orthogonal ones, in standard deviations, in place.
+
+    The source draws its coefficients from a standard normal, so the covariance is the sum of the modes' outer
+    products, and its principal components (area-weighted, mostly over the face) combine the modes by a rotation.
+    """
+    flat = (fields["identity_basis"] * identity_weights(fields)[:, None]).reshape(len(fields["identity_basis"]), -1)
     _, directions = np.linalg.eigh(flat @ flat.T)
     rotation = directions[:, ::-1][:, :IDENTITY_MODES].T
     rotation *= np.sign(rotation[np.arange(len(rotation)), abs(rotation).argmax(axis=1)])[:, None]
-    return np.einsum("km,mvc->kvc", rotation, modes), np.einsum("km,mec->kec", rotation, eyes)
+    for name in ("identity_basis", "eye_basis"):
+        fields[name] = np.tensordot(rotation, fields[name], 1)
+
+
+def identity_weights(fields: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what a displacement of each vertex counts when identities are compared: root of area, the face most."""
+    area = vertex_areas(fields["mean"], fields["triangles"])
+    return np.sqrt(area) * np.where(fields["parts"] == Part.FACE, 1.0, 0.3)
 
 
 def _rigid_eyes(modes: np.ndarray, source: SourceHead, template: Template, part: Part) -> np.ndarray:

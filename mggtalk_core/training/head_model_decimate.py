@@ -17,8 +17,10 @@ class SymmetricDecimator:
     def __init__(
         self, poses: np.ndarray, triangles: np.ndarray, mirror: np.ndarray, weight: np.ndarray, longest: np.ndarray
     ) -> None:
-        """Take ``poses`` [P, V, 3], ``triangles`` [F, 3], ``mirror`` [V], error ``weight`` [V] (infinite: keep) and
-        ``longest`` [V], the length up to which edges may grow.
+        """Take the mesh in all poses, and what may be done to it.
+
+        ``poses`` [P, V, 3], ``triangles`` [F, 3], ``mirror`` [V], error ``weight`` [V] (infinite: keep) and ``longest``
+        [V], the length up to which edges may grow.
         """
         self.points = np.ascontiguousarray(poses.transpose(1, 0, 2))  # [V, P, 3]
         self.mirror, self.weight, self.longest = mirror, weight, longest

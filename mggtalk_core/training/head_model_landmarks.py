@@ -8,6 +8,7 @@ import numpy as np
 
 from ..head.parts import Part
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..portrait.face_mesh import mirror_indices
 
 ANCHORS_FILE = Path(__file__).parent / "landmark_anchors.csv"
 """Where the landmarks lie on the mean head, as measured by `head_model_refine`."""
@@ -37,6 +38,8 @@ def bind_landmarks(fields: dict[str, np.ndarray], anchors: np.ndarray | None = N
     ``anchors`` [468, 3]: canonical points close to where the landmarks lie; by default those measured on portraits.
     """
     points = read_anchors() if anchors is None else anchors
+    mirror = mirror_indices()
+    points = (points + points[mirror[:468]] * [-1, 1, 1]) / 2
     corners, weights = np.zeros((478, 3), dtype=np.int64), np.zeros((478, 3))
     skin = _skin_triangles(fields)
     lower = moves_with_jaw(fields)
@@ -48,6 +51,8 @@ def bind_landmarks(fields: dict[str, np.ndarray], anchors: np.ndarray | None = N
         corners[list(rows)], weights[list(rows)] = closest_on_contour(points[list(rows)], fields["mean"], contour)
     for rows, part in ((IRIS_LEFT, Part.EYE_LEFT), (IRIS_RIGHT, Part.EYE_RIGHT)):
         corners[rows.start : rows.stop], weights[rows.start : rows.stop] = _bind_iris(fields, part)
+    right = np.flatnonzero(mirror > np.arange(478))  # the left half takes over what the right half found
+    corners[mirror[right]], weights[mirror[right]] = fields["mirror"][corners[right]], weights[right]
     return corners, weights
 
 

@@ -15,13 +15,15 @@ from .head_model_landmarks import moves_with_jaw
 LIP_REACH, LID_REACH = 0.16, 0.11
 """How far from the margin a correction fades to nothing, in units of 10 cm."""
 EYEBALL_CLEARANCE = 0.006
-_UP, _UP_AND_OUT, _ALL = np.array([0.0, 1.0, 0.0]), np.array([0.0, 1.0, 1.0]), np.ones(3)
+_UP, _UP_AND_OUT = np.array([0.0, 1.0, 0.0]), np.array([0.0, 1.0, 1.0])
 
 
 class Margin:
     """The two halves of a closed contour, and the skin around that follows each of them."""
 
-    def __init__(self, mean: np.ndarray, loop: np.ndarray, movable: np.ndarray, lower: np.ndarray, reach: float) -> None:
+    def __init__(
+        self, mean: np.ndarray, loop: np.ndarray, movable: np.ndarray, lower: np.ndarray, reach: float
+    ) -> None:
         """Take the contour ``loop``, and which vertices may be moved and belong to the lower half (both [V])."""
         far = int(abs(mean[loop, 0] - mean[loop[0], 0]).argmax())
         self.upper, self.lower = loop[: far + 1], np.append(loop[far:], loop[0])[::-1]
@@ -37,8 +39,9 @@ class Margin:
     def gaps(self, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return upper minus lower of ``field`` [V, 3], at the vertices of the upper and of the lower half."""
         values = [field[self.upper], field[self.lower]]
-        across = [_interpolate(self.share[0], self.share[1], values[1]), _interpolate(self.share[1], self.share[0], values[0])]
-        return values[0] - across[0], across[1] - values[1]
+        below = _interpolate(self.share[0], self.share[1], values[1])
+        above = _interpolate(self.share[1], self.share[0], values[0])
+        return values[0] - below, above - values[1]
 
     def close(self, field: np.ndarray, gaps: tuple[np.ndarray, np.ndarray], parts: tuple[float, float]) -> np.ndarray:
         """Return ``field`` with ``gaps`` taken away, by ``parts`` from the upper and from the lower half."""
@@ -62,6 +65,7 @@ def tie_margins(fields: dict[str, np.ndarray]) -> None:
     lips = _lip_margin(fields)
     for field in (fields["mean"], *fields["identity_basis"]):
         field[:] = lips.close(field, tuple(gap * _UP_AND_OUT for gap in lips.gaps(field)), (0.5, 0.5))
+    fields["mean"] = (fields["mean"] + fields["mean"][fields["mirror"]] * [-1, 1, 1]) / 2
     for side, eye in (("Left", 0), ("Right", 1)):
         lids = _lid_margin(fields, side)
         for mode in fields["identity_basis"]:
