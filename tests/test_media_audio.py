@@ -134,6 +134,29 @@ def test_clip_without_sound_and_wave_without_samples_are_refused(tmp_path):
         read_sound(tmp_path / "a.wav")
 
 
+@pytest.mark.parametrize("late", [0.0, 0.4, -0.32])
+def test_sound_of_a_video_starts_with_its_picture(tmp_path, late):
+    """A click half a second after the first picture is heard there, whichever stream starts first."""
+    samples = np.zeros((1, 48000), np.float32)
+    click = 24000 - round(late * 48000)
+    samples[0, click : click + 480] = 0.5
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        video, audio = container.add_stream("mpeg4", rate=25), container.add_stream("flac", rate=48000, layout="mono")
+        video.width = video.height = 64
+        audio.format = "s16"
+        for index in range(25):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            frame.pts, frame.time_base = round(1000 * (index / 25 + max(0.0, -late))), Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        sound = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        sound.sample_rate, sound.pts, sound.time_base = 48000, round(48000 * max(0.0, late)), Fraction(1, 48000)
+        container.mux(audio.encode(sound))
+        container.mux([*video.encode(None), *audio.encode(None)])
+    heard = read_sound(tmp_path / "a.mkv")
+    onset = int((heard.samples[0].abs() > 0.1).nonzero()[0]) / heard.rate
+    assert onset == pytest.approx(0.5, abs=0.002)  # Matroska counts milliseconds
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000]), st.sampled_from([8000, 16000, 44100]))
 def test_resampling_keeps_a_tone_in_its_place(rate, wanted):

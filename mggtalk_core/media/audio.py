@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from av import AudioFrame
     from av.container import InputContainer
 
+LARGEST_SHIFT = 10.0
+"""Seconds up to which sound that starts before or after the picture is shifted into its place."""
 CHUNK_SECONDS = 10.0
 """Sound is resampled in pieces of this length, so that long sound needs no second copy in float64."""
 
@@ -39,12 +41,14 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
         with av.open(os.fspath(path)) as container:
             if not container.streams.audio:
                 raise InputError(f"{path} has no sound; give a file with a sound track.")
-            sound = _decode(container)
+            sound, broken = _decode(container)
     except (av.FFmpegError, UnicodeError) as error:
         raise InputError(f"{path} is not readable sound, or is damaged; give a WAV, MP3 or FLAC file.") from error
     if sound.samples.shape[1] == 0:
         raise InputError(f"{path} holds no samples; give a sound of at least a few milliseconds.")
-    return _finite(sound, path)
+    if broken:
+        warnings.warn(f"{path}: {broken} samples were not finite and are set to 0", stacklevel=2)
+    return sound
 
 
 def to_mono(sound: Sound) -> Sound:
@@ -80,20 +84,37 @@ def _resample_channel(samples: np.ndarray, rate: int, output: np.ndarray, output
         done += len(piece)
 
 
-def _decode(container: InputContainer) -> Sound:
-    """Decode into one growing buffer: a list of pieces joined at the end would need the memory twice."""
+def _decode(container: InputContainer) -> tuple[Sound, int]:
+    """Return the sound and the number of its samples that were not finite.
+
+    All is written into one growing buffer: a list of pieces joined at the end would need the memory twice.
+    """
     expected = (container.duration or 0) / 1_000_000 + 1.0
-    buffer, count, rate = torch.zeros(1, 0), 0, 1
+    late = _seconds_behind_picture(container)
+    buffer, start, end, rate, broken = torch.zeros(1, 0), 0, 0, 1, 0
     for rate, piece in _pieces(container):
-        if count == 0:
-            buffer = torch.empty(piece.shape[0], int(expected * rate) + piece.shape[1])
-        if count + piece.shape[1] > buffer.shape[1]:
-            grown = torch.empty(buffer.shape[0], 2 * (count + piece.shape[1]))
-            grown[:, :count] = buffer[:, :count]
-            buffer = grown
-        buffer[:, count : count + piece.shape[1]] = torch.from_numpy(piece)
-        count += piece.shape[1]
-    return _in_step(Sound(buffer[:, :count], rate), container)
+        if end == 0:
+            lead = max(0, round(late * rate))  # silence until the sound sets in
+            buffer, end = torch.zeros(piece.shape[0], lead + int(expected * rate) + piece.shape[1]), lead
+            start = max(0, -round(late * rate))
+        if end + piece.shape[1] > buffer.shape[1]:
+            buffer = torch.cat((buffer[:, :end], torch.zeros(buffer.shape[0], end + piece.shape[1])), dim=1)
+        finite = np.isfinite(piece)
+        broken += finite.size - np.count_nonzero(finite)
+        buffer[:, end : end + piece.shape[1]] = torch.from_numpy(np.where(finite, piece, np.float32(0.0)))
+        end += piece.shape[1]
+    return Sound(buffer[:, min(start, end) : end], rate), broken
+
+
+def _seconds_behind_picture(container: InputContainer) -> float:
+    """Return how much later than the first picture the first sample of a video file is heard."""
+    video = next((stream for stream in container.streams.video if stream.start_time is not None), None)
+    audio = container.streams.audio[0]
+    if video is None or audio.start_time is None:
+        return 0.0
+    late = float(audio.start_time * audio.time_base - video.start_time * video.time_base)
+    # Streams that are further apart than this were not recorded together: their clocks are.
+    return late if abs(late) < LARGEST_SHIFT else 0.0
 
 
 def _pieces(container: InputContainer) -> Iterator[tuple[int, np.ndarray]]:
@@ -122,24 +143,3 @@ def _frames(container: InputContainer) -> Iterator[AudioFrame]:
     for packet in container.demux(audio=0):
         with contextlib.suppress(av.InvalidDataError):
             yield from packet.decode()
-
-
-def _in_step(sound: Sound, container: InputContainer) -> Sound:
-    """Shift the sound of a video file so that its first sample falls on the first picture."""
-    video = next((stream for stream in container.streams.video if stream.start_time is not None), None)
-    audio = container.streams.audio[0]
-    if video is None or audio.start_time is None or sound.samples.shape[1] == 0:
-        return sound
-    late = float(audio.start_time * audio.time_base - video.start_time * video.time_base)
-    shift = round(late * sound.rate)
-    if shift == 0 or abs(shift) >= sound.samples.shape[1]:
-        return sound
-    return Sound(torch.nn.functional.pad(sound.samples, (shift, 0)), sound.rate)
-
-
-def _finite(sound: Sound, path: str | os.PathLike[str]) -> Sound:
-    broken = int((~torch.isfinite(sound.samples)).sum())
-    if not broken:
-        return sound
-    warnings.warn(f"{path}: {broken} samples were not finite and are set to 0", stacklevel=3)
-    return Sound(torch.nan_to_num(sound.samples, nan=0.0, posinf=0.0, neginf=0.0), sound.rate)
