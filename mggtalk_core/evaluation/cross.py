@@ -63,7 +63,8 @@ def evaluate_cross(
         on_step: progress over all pairs.
 
     Raises:
-        InputError: nothing is given, or the report cannot be written. A pair that cannot be used has a row that says why.
+        InputError: nothing is given, or the report cannot be written. A pair that cannot be used has a row that
+            says why.
     """
     require(portraits, "portrait")
     require(clips, "clip")

@@ -43,7 +43,8 @@ def evaluate_portraits(
         on_step: progress over the portraits.
 
     Raises:
-        InputError: nothing is given, or the report cannot be written. A portrait that cannot be used has a row that says why.
+        InputError: nothing is given, or the report cannot be written. A portrait that cannot be used has a row that
+            says why.
     """
     require(portraits, "portrait")
     instruments = instruments or pipeline_instruments()

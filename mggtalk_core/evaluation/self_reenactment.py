@@ -59,7 +59,8 @@ def evaluate_self(
         on_step: progress over all clips.
 
     Raises:
-        InputError: nothing is given, or the report cannot be written. A clip that cannot be used has a row that says why.
+        InputError: nothing is given, or the report cannot be written. A clip that cannot be used has a row that
+            says why.
     """
     require(clips, "clip")
     instruments, sampling = instruments or pipeline_instruments(), Sampling(every, max_frames)
