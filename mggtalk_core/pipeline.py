@@ -163,9 +163,9 @@ def frames(
 
 
 def _renderer(backend: str) -> RenderFunction:
-    def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "3"]) -> tuple[Tensor, Tensor]:
+    def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "3"]) -> tuple[Tensor, ...]:
         with torch.no_grad():
             rendering = render(gaussians, camera, background, backend=backend)
-        return rendering.rgb, rendering.alpha
+        return rendering.rgb, rendering.alpha, rendering.depth
 
     return draw

@@ -15,9 +15,9 @@ from ..errors import InputError
 from ..evaluation.gallery import GALLERY, gallery
 from ..evaluation.sheets import SheetRow, contact_sheet
 from ..media.images import write_image
+from ..media.samples import SPEECH, sample_portrait
 from ..media.video import VideoReader
 from ..pipeline import Head, drive
-from ..media.samples import SPEECH, sample_portrait
 from .console import progress_bar, say, write_json
 
 SAMPLES = len(GALLERY)

@@ -19,7 +19,9 @@ class Aperture(Record):
     """Vertices of the upper contour, by rising x."""
     lower: Int[Tensor, "l"]
     margin: float
-    """How far behind the contour a point may still show, units."""
+    """How far beside the contour a point may still show, units."""
+    slope: float
+    """By how much that grows per unit of depth behind the contour: what lies deep is seen at an angle."""
     softness: float
     """Width of the transition, units."""
 
@@ -31,12 +33,14 @@ class Aperture(Record):
         left, right = torch.minimum(upper[0, 0], lower[0, 0]), torch.maximum(upper[-1, 0], lower[-1, 0])
         # A shut opening hides everything, whatever the margin.
         open_height = ((top - bottom) / self.softness).clamp(0.0, 1.0)
-        depth = torch.stack((top - y, y - bottom, x - left, right - x)).amin(dim=0)
-        return ((depth + self.margin) / self.softness).clamp(0.0, 1.0) * open_height
+        inside = torch.stack((top - y, y - bottom, x - left, right - x)).amin(dim=0)
+        behind = 0.5 * (_interpolate(x, upper[:, 0], upper[:, 2]) + _interpolate(x, lower[:, 0], lower[:, 2]))
+        margin = self.margin + self.slope * (behind - points[:, 2]).clamp(min=0.0)
+        return ((inside + margin) / self.softness).clamp(0.0, 1.0) * open_height
 
 
 def aperture_of(
-    loop: Int[Tensor, "m"], neutral: Float[Tensor, "vertices 3"], margin: float, softness: float
+    loop: Int[Tensor, "m"], neutral: Float[Tensor, "vertices 3"], margin: float, slope: float, softness: float
 ) -> Aperture:
     """Split a closed contour at its two corners (smallest and largest x) into an upper and a lower half."""
     positions = neutral[loop]
@@ -45,7 +49,7 @@ def aperture_of(
     one = ring[: corner + 1]
     two = torch.cat((ring[corner:], ring[:1])).flip(0)
     one_is_upper = bool(neutral[one][:, 1].mean() >= neutral[two][:, 1].mean())
-    return Aperture(one if one_is_upper else two, two if one_is_upper else one, margin, softness)
+    return Aperture(one if one_is_upper else two, two if one_is_upper else one, margin, slope, softness)
 
 
 def _interpolate(x: Float[Tensor, "k"], knots: Float[Tensor, "m"], values: Float[Tensor, "m"]) -> Float[Tensor, "k"]:

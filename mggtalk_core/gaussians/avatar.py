@@ -21,15 +21,16 @@ from .discs import Discs, discs_on
 from .inner import is_mouth, part_of
 from .neighbours import Tangents, surface_tangents
 
-STRETCH = 2.5
-"""Visible skin may grow this many times before it tears and shows the backing."""
+STRETCH = 2.0
+"""Visible skin may grow this many times before it tears, fades and shows the backing."""
 PROBES: tuple[dict[str, float], ...] = (
     {"jawOpen": 1.0},
     {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
     {"mouthUpperUpLeft": 1.0, "mouthUpperUpRight": 1.0, "mouthLowerDownLeft": 1.0, "mouthLowerDownRight": 1.0},
 )
 """Expressions that open lips and lids: pixels that they part are not neighbours."""
-LID_MARGIN, LIP_MARGIN = 0.012, 0.02
+LID_MARGIN, LIP_MARGIN = 0.012, 0.03
+LIP_SLOPE = 0.6
 EDGE_SOFTNESS = 0.012
 
 
@@ -99,7 +100,8 @@ def _apertures(
 ) -> tuple[tuple[Aperture, ...], tuple[Int[Tensor, "k"], ...]]:
     model, fit = binding.model, points.fit
     neutral = model_vertices(model, fit, torch.zeros_like(fit.beta_s), torch.zeros_like(fit.gaze))
-    loops = ((model.eyelid_left, LID_MARGIN), (model.eyelid_right, LID_MARGIN), (model.inner_lip, LIP_MARGIN))
+    lid = (LID_MARGIN, 0.0)
+    loops = ((model.eyelid_left, *lid), (model.eyelid_right, *lid), (model.inner_lip, LIP_MARGIN, LIP_SLOPE))
     masks = (part == Part.EYE_LEFT, part == Part.EYE_RIGHT, is_mouth(part))
-    apertures = tuple(aperture_of(loop, neutral, margin, EDGE_SOFTNESS) for loop, margin in loops)
+    apertures = tuple(aperture_of(loop, neutral, margin, slope, EDGE_SOFTNESS) for loop, margin, slope in loops)
     return apertures, tuple(torch.nonzero(mask).squeeze(-1) for mask in masks)

@@ -17,12 +17,15 @@ from .frame import frame_gaussians
 from .gaussians import Gaussians
 
 RenderFunction = Callable[
-    [Gaussians, Camera, Float[Tensor, "3"]], tuple[Float[Tensor, "3 h w"], Float[Tensor, "1 h w"]]
+    [Gaussians, Camera, Float[Tensor, "3"]],
+    tuple[Float[Tensor, "3 h w"], Float[Tensor, "1 h w"], Float[Tensor, "1 h w"]],
 ]
-"""``(gaussians, camera, background) -> (rgb, alpha)``: the rasteriser is handed in, for it lies behind this stage."""
+"""``(gaussians, camera, background) -> (rgb, alpha, depth)``: handed in, for the rasteriser lies behind this stage."""
 
-ROUNDS = 3
+ROUNDS = 2
 GAIN = 0.9
+REACH = 8.0
+"""Distance behind the rendered surface, in pixel spacings, at which a point counts as covered."""
 FLAT = 0.5
 """Grey of the flat background that the head is rendered over."""
 
@@ -31,16 +34,17 @@ def calibrate(avatar: Avatar, portrait: Portrait, render: RenderFunction, rounds
     """Add what the render at the source pose lacks to the Gaussians of each pixel, a few times over.
 
     Splatting blurs by the width of the Gaussians; this fixed-point iteration (Van Cittert's deconvolution) takes the
-    blur back, and brings the soft edge of the head to the matte.
+    blur back, and brings the soft edge of the head to the matte. More rounds gain at the source pose and lose half a
+    pixel beside it: they fit the grain of the lattice.
     """
     fit = avatar.points.fit
     background = torch.full((3,), FLAT, device=portrait.crop.device)
     target = portrait.crop * portrait.matte + FLAT * (1.0 - portrait.matte)
     for _ in range(rounds):
-        rgb, alpha = render(frame_gaussians(avatar, fit.beta_s, fit.gaze), fit.camera, background)
+        rgb, alpha, depth = render(frame_gaussians(avatar, fit.beta_s, fit.gaze), fit.camera, background)
         avatar = replace(
             avatar,
-            colours=_corrected(avatar, GAIN * (target - rgb)),
+            colours=_corrected(avatar, GAIN * (target - rgb), depth),
             opacities=_matched(avatar, portrait.matte / alpha.clamp(min=0.05)),
         )
     return avatar
@@ -51,14 +55,28 @@ def _child_rows(avatar: Avatar) -> slice:
     return slice(first, first + avatar.points.visible_count)
 
 
-def _corrected(avatar: Avatar, error: Float[Tensor, "3 512 512"]) -> Float[Tensor, "g 3"]:
+def _corrected(
+    avatar: Avatar, error: Float[Tensor, "3 512 512"], depth: Float[Tensor, "1 512 512"]
+) -> Float[Tensor, "g 3"]:
     """Return colours moved by the error at the parents' pixels and at the children's corners between four pixels."""
     colours = avatar.colours.clone()
     column, row = avatar.points.pixel.long().unbind(-1)
-    colours[: avatar.points.visible_count] += error[:, row, column].T
+    seen = _in_front(avatar, depth[0, row, column])
+    colours[: avatar.points.visible_count] += error[:, row, column].T * seen
     corner = avg_pool2d(torch.nn.functional.pad(error[None], (0, 1, 0, 1), mode="replicate"), 2, stride=1)[0]
-    colours[_child_rows(avatar)] += corner[:, row, column].T
+    colours[_child_rows(avatar)] += corner[:, row, column].T * seen
     return colours.clamp(0.0, 1.0)
+
+
+def _in_front(avatar: Avatar, depth: Float[Tensor, "f"]) -> Float[Tensor, "f 1"]:
+    """Return 1 for points on the surface that was rendered, falling to 0 for those that something else covers.
+
+    A covered point cannot mend its pixel: left alone, its colour would grow without bound.
+    """
+    camera = avatar.points.fit.camera
+    own = camera.to_camera(avatar.points.positions[: avatar.points.visible_count])[:, 2]
+    behind = (own - depth) * camera.focal / own
+    return ((REACH - behind) / REACH).clamp(0.0, 1.0)[:, None]
 
 
 def _matched(avatar: Avatar, ratio: Float[Tensor, "1 512 512"]) -> Float[Tensor, "g"]:

@@ -22,11 +22,11 @@ class Discs(Record):
     """Vertex weights, summing to 0, whose combination is each of the two spacing vectors."""
 
     def __call__(
-        self, vertices: Float[Tensor, "vertices 3"], spread: float
+        self, vertices: Float[Tensor, "vertices 3"]
     ) -> tuple[Float[Tensor, "k 4"], Float[Tensor, "k 3"]]:
-        """Return quaternions and scales of the discs on a deformed mesh."""
+        """Return quaternions of the discs on a deformed mesh, and their spacing along the principal axes."""
         along = [embedding_bag(self.vertices, vertices, per_sample_weights=w, mode="sum") for w in self.weights]
-        return ellipse_frames(along[0], along[1], spread)
+        return ellipse_frames(along[0], along[1])
 
 
 def discs_on(triangle: Int[Tensor, "k"], triangles: Int[Tensor, "faces 3"], rest: Float[Tensor, "vertices 3"]) -> Discs:

@@ -13,8 +13,13 @@ from .frames import ellipse_frames
 from .gaussians import SH_C0, Gaussians
 from .mirror import reflect_harmonics, reflect_quaternions
 
-SPREAD = 0.5
-"""Standard deviation of a visible Gaussian over the distance to its neighbour."""
+SPREAD = 0.28
+"""Standard deviation of a visible Gaussian over the distance to its neighbour, before it shares with its child.
+
+Small, since at one pixel's distance the rasteriser's own low-pass filter already closes the gaps.
+"""
+WIDE_SPREAD = 0.43
+"""The same for the part of the distance beyond one pixel, where that filter no longer helps."""
 DISC_SPREAD = 0.6
 """The same on the head model, whose points lie less regularly."""
 
@@ -24,30 +29,40 @@ def frame_gaussians(avatar: Avatar, beta: Float[Tensor, "52"], gaze: Float[Tenso
     points, count, seen = avatar.points, avatar.points.visible_count, avatar.seen_count
     positions = deform(points, avatar.binding, beta, gaze)
     vertices = model_vertices(avatar.binding.model, points.fit, beta.to(positions), gaze.to(positions))
-    along_x, along_y = avatar.tangents(positions[:count])
-    quats, scales = ellipse_frames(along_x, along_y, SPREAD * CHILD_SHRINK)
+    along_x, along_y, whole = avatar.tangents(positions[:count])
+    quats, spacing = ellipse_frames(along_x, along_y)
+    scales = _extent(spacing, avatar.tangents.pixel)
     twin = points.mirror_of.long()
     offset = child_offset(along_x, along_y)
     offset = torch.cat((offset, offset[twin] * offset.new_tensor((-1.0, 1.0, 1.0))))
     quats = torch.cat((quats, reflect_quaternions(quats[twin])))
     scales = torch.cat((scales, scales[twin]))
-    disc_quats, disc_scales = avatar.discs(vertices, DISC_SPREAD)
-    opacities = _shown(avatar, positions, vertices)
+    disc_quats, disc_spacing = avatar.discs(vertices)
+    opacities = _shown(avatar, positions, vertices, torch.cat((whole, whole[twin])))
     return Gaussians(
         means=torch.cat((positions, positions[:seen] + offset)),
         quats=torch.cat((quats, disc_quats, quats)),
-        scales=torch.cat((scales, disc_scales, scales)),
+        scales=torch.cat((scales, DISC_SPREAD * disc_spacing, scales)),
         opacities=opacities,
         sh=_harmonics(avatar),
         labels=avatar.labels,
     )
 
 
+def _extent(spacing: Float[Tensor, "f 3"], pixel: float) -> Float[Tensor, "f 3"]:
+    """Return the standard deviations of Gaussians that stand ``spacing`` apart, children between them."""
+    return CHILD_SHRINK * (SPREAD * spacing + (WIDE_SPREAD - SPREAD) * (spacing - pixel).clamp(min=0.0))
+
+
 def _shown(
-    avatar: Avatar, positions: Float[Tensor, "n 3"], vertices: Float[Tensor, "vertices 3"]
+    avatar: Avatar,
+    positions: Float[Tensor, "n 3"],
+    vertices: Float[Tensor, "vertices 3"],
+    whole: Float[Tensor, "seen"],
 ) -> Float[Tensor, "g"]:
-    """Return opacities with everything behind lids and lips hidden."""
+    """Return opacities with torn skin faded and everything behind lids and lips hidden."""
     factor = torch.ones(len(positions), device=positions.device)
+    factor[: avatar.seen_count] = whole
     for aperture, rows in zip(avatar.apertures, avatar.behind, strict=True):
         factor[rows] = aperture(vertices, positions[rows])
     return avatar.opacities * torch.cat((factor, factor[: avatar.seen_count]))

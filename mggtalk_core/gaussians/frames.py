@@ -11,14 +11,13 @@ THICKNESS = 0.2
 
 
 def ellipse_frames(
-    along_x: Float[Tensor, "n 3"], along_y: Float[Tensor, "n 3"], spread: float
+    along_x: Float[Tensor, "n 3"], along_y: Float[Tensor, "n 3"]
 ) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:
-    """Return the rotation and scale of Gaussians whose covariance is ``spread^2 (x x^T + y y^T)`` plus a thin normal.
+    """Return the rotation and scale of Gaussians whose covariance is ``x x^T + y y^T`` plus a thin normal.
 
     Args:
         along_x: Spacing vectors of the surface along the picture's rows, not zero.
         along_y: Spacing vectors along its columns, not parallel to ``along_x``.
-        spread: Standard deviation over the spacing.
 
     Returns:
         Unit quaternions w, x, y, z and standard deviations along the two principal tangents and the normal.
@@ -32,7 +31,7 @@ def ellipse_frames(
     e1 = major / length_major.clamp(min=1e-9)[:, None]
     e2 = minor / length_minor.clamp(min=1e-9)[:, None]
     normal = torch.linalg.cross(e1, e2)
-    scales = torch.stack((length_major, length_minor, THICKNESS * length_minor), dim=-1) * spread
+    scales = torch.stack((length_major, length_minor, THICKNESS * length_minor), dim=-1)
     return quaternion_of(e1, e2, normal), scales
 
 

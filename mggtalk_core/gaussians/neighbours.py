@@ -30,17 +30,22 @@ class Tangents(Record):
     """Tangent of points that have no neighbour along the axis, else 0."""
     longest: Float[Tensor, "2 f"]
     """Largest length a tangent may reach: skin stretched further tears open and shows what lies under it."""
+    pixel: float
+    """Distance of neighbouring pixels on a surface that faces the source camera, units."""
 
-    def __call__(self, positions: Float[Tensor, "f 3"]) -> tuple[Float[Tensor, "f 3"], Float[Tensor, "f 3"]]:
-        """Return the spacing vectors of the deformed surface along x and y."""
-        x, y = (self._along(axis, positions) for axis in (0, 1))
-        return x, y
+    def __call__(
+        self, positions: Float[Tensor, "f 3"]
+    ) -> tuple[Float[Tensor, "f 3"], Float[Tensor, "f 3"], Float[Tensor, "f"]]:
+        """Return the spacing vectors of the deformed surface along x and y, and how whole it is: 1, or less if torn."""
+        x, room_x = self._along(0, positions)
+        y, room_y = self._along(1, positions)
+        return x, y, torch.minimum(room_x, room_y).square()
 
-    def _along(self, axis: int, positions: Float[Tensor, "f 3"]) -> Float[Tensor, "f 3"]:
+    def _along(self, axis: int, positions: Float[Tensor, "f 3"]) -> tuple[Float[Tensor, "f 3"], Float[Tensor, "f"]]:
         spacing = embedding_bag(self.rows[axis], positions, per_sample_weights=self.weights[axis], mode="sum")
         spacing = spacing + self.fallback[axis]
-        length = spacing.norm(dim=-1)
-        return spacing * (self.longest[axis] / length.clamp(min=1e-9)).clamp(max=1.0)[:, None]
+        room = (self.longest[axis] / spacing.norm(dim=-1).clamp(min=1e-9)).clamp(max=1.0)
+        return spacing * room[:, None], room
 
 
 def pixel_rows(points: HeadPoints, size: int = 512) -> Int[Tensor, "size size"]:
@@ -85,7 +90,7 @@ def surface_tangents(
         lengths.append(((rest[ahead] - rest[behind]) * step[:, None]).norm(dim=-1))
     fallback = _fallback(rest, rows, weights, facing, spacing)
     longest = stretch * torch.stack(lengths).clamp(min=spacing)
-    return Tangents(torch.stack(rows), torch.stack(weights), fallback, longest)
+    return Tangents(torch.stack(rows), torch.stack(weights), fallback, longest, spacing)
 
 
 def _joined(

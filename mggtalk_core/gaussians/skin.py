@@ -19,8 +19,8 @@ SEEN_DEPTH = 0.01
 """A vertex within 1 mm behind the front surface counts as seen."""
 MATTE_EROSION = 9
 """Width in pixels of the window that keeps colours clear of the soft edge of the head."""
-LASH_REACH = 0.035
-"""Skin this close to the edge of a lid carries lashes and shadow, so its colour is taken from farther up."""
+LASH_REACH = 0.06
+"""Moving lid this close to its edge carries lashes and shadow, so its colour is taken from farther away."""
 LIP_REACH = 0.012
 """The seam between the lips is darker than the lips."""
 
