@@ -96,6 +96,6 @@ def test_the_head_is_closed_seen_from_the_front():
     _, index, _ = rasterize_mesh(camera.project(model.mean), model.triangles, 256, 256)
     filled = index >= 0
     rows = filled.nonzero()
-    inner = filled[60:200, 110:146]  # the middle of the face: no pixel may fall through
+    inner = filled[75:190, 110:146]  # the middle of the face: no pixel may fall through
     assert inner.all()
     assert rows[:, 0].min() > 0  # the crown is in the picture

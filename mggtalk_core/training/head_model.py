@@ -59,7 +59,7 @@ def model_fields(source: SourceHead, template: Template) -> dict[str, np.ndarray
 
 
 def _source_modes(source: SourceHead, template: Template) -> tuple[np.ndarray, np.ndarray]:
-    """Return the source's modes [100, V, 3] about the eyeballs' midpoint, and how they move the eyeballs [100, 2, 3]."""
+    """Return the source's modes [100, V, 3] about the eyes' midpoint, and how they move the eyeballs [100, 2, 3]."""
     modes = source.identity[:, template.kept]
     eyes = np.stack([_rigid_eyes(modes, source, template, part) for part in _EYES], axis=1)
     middle = eyes.mean(axis=1, keepdims=True)
