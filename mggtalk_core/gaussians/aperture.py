@@ -40,15 +40,15 @@ class Aperture(Record):
 
 
 def aperture_of(
-    loop: Int[Tensor, "m"], neutral: Float[Tensor, "vertices 3"], margin: float, slope: float, softness: float
+    loop: Int[Tensor, "m"], opened: Float[Tensor, "vertices 3"], margin: float, slope: float, softness: float
 ) -> Aperture:
     """Split a closed contour at its two corners (smallest and largest x) into an upper and a lower half."""
-    positions = neutral[loop]
+    positions = opened[loop]
     ring = torch.roll(loop, -int(positions[:, 0].argmin()))
-    corner = int(neutral[ring][:, 0].argmax())
+    corner = int(opened[ring][:, 0].argmax())
     one = ring[: corner + 1]
     two = torch.cat((ring[corner:], ring[:1])).flip(0)
-    one_is_upper = bool(neutral[one][:, 1].mean() >= neutral[two][:, 1].mean())
+    one_is_upper = bool(opened[one][:, 1].mean() >= opened[two][:, 1].mean())
     return Aperture(one if one_is_upper else two, two if one_is_upper else one, margin, slope, softness)
 
 

@@ -99,9 +99,11 @@ def _apertures(
     points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]
 ) -> tuple[tuple[Aperture, ...], tuple[Int[Tensor, "k"], ...]]:
     model, fit = binding.model, points.fit
-    neutral = model_vertices(model, fit, torch.zeros_like(fit.beta_s), torch.zeros_like(fit.gaze))
+    wide = torch.zeros_like(fit.beta_s)
+    wide[BLENDSHAPE_INDEX["jawOpen"]] = 0.5  # lips that touch have no upper and lower half to tell apart
+    opened = model_vertices(model, fit, wide, torch.zeros_like(fit.gaze))
     lid = (LID_MARGIN, 0.0)
     loops = ((model.eyelid_left, *lid), (model.eyelid_right, *lid), (model.inner_lip, LIP_MARGIN, LIP_SLOPE))
     masks = (part == Part.EYE_LEFT, part == Part.EYE_RIGHT, is_mouth(part))
-    apertures = tuple(aperture_of(loop, neutral, margin, slope, EDGE_SOFTNESS) for loop, margin, slope in loops)
+    apertures = tuple(aperture_of(loop, opened, margin, slope, EDGE_SOFTNESS) for loop, margin, slope in loops)
     return apertures, tuple(torch.nonzero(mask).squeeze(-1) for mask in masks)
