@@ -21,12 +21,13 @@ def torso_background(
     """
     person = probabilities[[Label.BODY, Label.CLOTHES]].sum(axis=0)
     hole = _head_hole(probabilities, matte, frame)
-    neck = _visible_neck(probabilities, matte, frame)
+    visible = _visible_below_jaw(probabilities, frame)
+    neck = visible & (person > 0.9)
     shape = _torso_shape(person, matte, hole, neck, frame)
     behind = _filled(crop, _enough(inside & ~hole & (probabilities[Label.BACKGROUND] > 0.9), inside & ~hole))
     torso = _filled(crop, _enough(inside & (person > 0.9) & (~hole | neck), inside))
     layered = torso * shape[..., None] + behind * (1.0 - shape[..., None])
-    seen = np.maximum(inside & ~hole, neck & (shape > 0.5)).astype(np.float32)
+    seen = (inside & (~hole | visible)).astype(np.float32)
     # The seam is softened inwards, so that nothing of the head comes back.
     kept = np.clip(2.0 * _soft(seen, 2.0) - 1.0, 0.0, 1.0)[..., None] * inside[..., None]
     return np.clip(crop * kept + layered * (1.0 - kept), 0.0, 1.0).astype(np.float32)
@@ -48,13 +49,15 @@ def _enough(known: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
     return known if known.mean() > 0.002 else otherwise
 
 
-def _visible_neck(p: np.ndarray, matte: np.ndarray, frame: FaceFrame) -> np.ndarray:
-    """Return where the crop shows the neck itself below the jaw, well away from face and hair."""
-    u, v = frame.coordinates(matte.shape[0])
+def _visible_below_jaw(p: np.ndarray, frame: FaceFrame) -> np.ndarray:
+    """Return where the crop itself shows neck, collar or what is beside them, well away from face and hair.
+
+    The matte covers some of it, softly; so both layers show it, and the fade leaves no trace at rest.
+    """
+    u, v = frame.coordinates(p.shape[-1])
     head = p[[Label.HAIR, Label.FACE, Label.OTHER]].sum(axis=0) > 0.2
-    below = v > frame.jaw(u) + 0.03
-    sure = (p[Label.BODY] + p[Label.CLOTHES] > 0.9) & below & ~_grown(head, 0.008)
-    return sure & (np.abs(u - frame.center) < frame.half_width * 1.4)
+    below = (v > frame.jaw(u) + 0.03) & (np.abs(u - frame.center) < frame.half_width * 1.4)
+    return below & ~_grown(head, 0.008)
 
 
 def _torso_shape(

@@ -13,6 +13,8 @@ from .warp import Region, apply, invert, warp
 EDGE = 128
 MIN_SCORE = 0.5
 OVERLAP = 0.3
+UPRIGHT_BONUS = 0.05
+"""A turned picture must look this much better before it is believed to be one."""
 SMALL = 0.2
 """A face below this share of the picture's longer side is looked for again in tiles."""
 TILE_LEVELS = (2, 4)
@@ -58,23 +60,34 @@ class FaceDetector:
         self._network = network
         self._anchors = _anchors()
 
-    def detect(self, image: np.ndarray, *, turns: tuple[int, ...] = (0, 1, 3, 2)) -> list[Detection]:
-        """Find the faces in a picture [H,W,3] (uint8), best first.
+    def attempts(self, image: np.ndarray, turns: tuple[int, ...] = (0, 1, 3, 2)) -> Iterator[list[Detection]]:
+        """Yield what is found in a picture [H,W,3] (uint8), best first, with each number of quarter turns in ``turns``.
 
-        Looks at the whole picture, and at tiles of it when that shows no face or only small ones; then the same with
-        the picture turned by the next number of quarters in ``turns``, until there is a face.
+        The caller stops at the first attempt that holds a face. Each looks at tiles too when there is no face or only
+        small ones.
         """
-        for quarters in turns:
-            found = self._detect_turned(image, quarters * np.pi / 2)
-            if found:
-                return found
-        return []
+        for angle in self._ranked(image, [quarters * np.pi / 2 for quarters in turns]):
+            yield self._detect_turned(image, angle)
+
+    def _ranked(self, image: np.ndarray, angles: list[float]) -> list[float]:
+        """Put another angle first if the whole picture shows a face there more surely: faces upside down are seen."""
+        if len(angles) == 1:
+            return angles
+        scores = np.array([max((face.score for face in self._whole(image, angle)), default=0.0) for angle in angles])
+        if scores[0] == 0.0:
+            return angles
+        scores[0] += UPRIGHT_BONUS
+        return [angles[index] for index in np.argsort(-scores, kind="stable")]
+
+    def _whole(self, image: np.ndarray, angle: float) -> list[Detection]:
+        """Find the larger faces in the picture turned by ``angle``: one run of the network."""
+        height, width = image.shape[:2]
+        return suppress(self._candidates(image, Region(np.array([width / 2, height / 2]), max(height, width), angle)))
 
     def _detect_turned(self, image: np.ndarray, angle: float) -> list[Detection]:
         height, width = image.shape[:2]
         longer = max(height, width)
-        whole = Region(np.array([width / 2, height / 2]), float(longer), angle)
-        found = suppress(self._candidates(image, whole))
+        found = self._whole(image, angle)
         for level in TILE_LEVELS:
             if longer / level < EDGE / 2 or any(face.size > SMALL * 2 * longer / level for face in found):
                 break

@@ -26,7 +26,9 @@ from .warp import Region, apply, invert, warp
 EDGE = 256
 MARGIN = 1.5
 """Edge of the landmark network's crop over the longer side of the landmarks' bounding box."""
-MIN_PRESENCE = 0.5
+MIN_PRESENCE = 0.55
+SMALLEST = 24.0
+"""Pixels: what is found below this size is as often no face."""
 TASK = "face_landmarker.task"
 TASK_MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite", "face_blendshapes.tflite")
 
@@ -65,10 +67,12 @@ class FaceLandmarker:
 
         ``precise``: see `refine`. ``upright``: do not look for faces in the picture turned by quarters.
         """
-        found = self.detector.detect(image, turns=(0,) if upright else (0, 1, 3, 2))
-        faces = [self.refine(image, detection.region(), precise=precise) for detection in found]
-        present = [face for face in faces if face.score >= MIN_PRESENCE]
-        return _without_doubles(sorted(present, key=lambda face: -face.size))
+        for found in self.detector.attempts(image, (0,) if upright else (0, 1, 3, 2)):
+            faces = [self.refine(image, detection.region(), precise=precise) for detection in found]
+            present = [face for face in faces if face.score >= MIN_PRESENCE and face.size >= SMALLEST]
+            if present:
+                return _without_doubles(sorted(present, key=lambda face: -face.size))
+        return []
 
     def refine(self, image: np.ndarray, region: Region, *, precise: bool = False, steps: int = 2) -> Face:
         """Read the face in ``region``, whose crop is corrected ``steps - 1`` times by the landmarks found in it.

@@ -49,7 +49,7 @@ def _belonging(p: np.ndarray, frame: FaceFrame, u: np.ndarray, v: np.ndarray) ->
     neck = _soft(neck * (1.0 - smoothstep(lateral, 1.15, 1.4)), 3.0)
     hair = hair_ramp(frame, v)
     # Hoods and veils are called clothes, and drawn hair sometimes: beside and above the face they go with the head.
-    hood = 1.0 - smoothstep(v, frame.chin - 0.45, frame.chin - 0.1)
+    hood = 1.0 - smoothstep(v, frame.chin - 0.6, frame.chin - 0.35)
     # A face further out than the ears is somebody else's.
     near = 1.0 - smoothstep(np.abs(u - frame.center), 0.2 + frame.half_width, 0.3 + frame.half_width)
     return (

@@ -62,9 +62,10 @@ def warp(
     block = int(1.0 / scale + 1e-6)
     if block > 1:
         image, transform, scale = _shrink(image, transform, block)
-    if scale < 0.9:
-        # Half a pixel of blur per pixel that a crop pixel spans beyond its own: the usual resampling prefilter.
-        image = cv2.GaussianBlur(image, (0, 0), 0.5 * (1.0 / scale - 1.0) + 1e-3, borderType=cv2.BORDER_REPLICATE)
+    if scale < 1.0:
+        # A crop pixel spans more than a source pixel: blur by what makes the two Gaussians' widths equal.
+        sigma = 0.45 * math.sqrt(1.0 / scale**2 - 1.0)
+        image = cv2.GaussianBlur(image, (0, 0), max(sigma, 1e-2), borderType=cv2.BORDER_REPLICATE)
     flags = cv2.INTER_CUBIC if smooth else cv2.INTER_LINEAR
     border = cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT
     return cv2.warpAffine(image, to_indices(transform), size, flags=flags, borderMode=border)
