@@ -162,6 +162,15 @@ def test_without_pocketsphinx_the_loudness_takes_over(monkeypatch):
     assert torch.equal(motion_from_audio(sound).beta, plain(sound).beta)
 
 
+def test_recognising_reports_progress_twice_a_second_of_sound():
+    pytest.importorskip("pocketsphinx")
+    steps = []
+    motion_from_audio(syllables(6.0), on_step=lambda done, total: steps.append(done))
+    assert len(steps) >= 12
+    assert steps == sorted(steps)
+    assert steps[-1] == 2
+
+
 # Voice activity
 
 
@@ -183,7 +192,7 @@ def test_every_phoneme_has_a_viseme_and_lip_sounds_close():
     for phoneme in "PBM":
         shapes, closed = viseme_curves([("AA", 0, 20), (phoneme, 20, 28), ("AA", 28, 50)], 50)
         assert closed[24] == pytest.approx(1.0)
-        assert shapes[10, JAW] == pytest.approx(VISEMES["open"]["jawOpen"])
+        assert shapes[10, JAW] == pytest.approx(VISEMES["open"]["jawOpen"], abs=1e-6)
 
 
 def test_shapes_without_a_side_move_both():
@@ -198,7 +207,7 @@ def test_recognised_lip_sounds_close_the_lips(monkeypatch):
 
     monkeypatch.setattr(audio, "load_decoder", lambda: object())
     monkeypatch.setattr(
-        audio, "phoneme_segments", lambda decoder, piece: [("AA", 0, 90), ("M", 90, 100), ("AA", 100, 200)]
+        audio, "phoneme_segments", lambda decoder, piece, on_block: [("AA", 0, 90), ("M", 90, 100), ("AA", 100, 200)]
     )
     sound = syllables(2.0, on=2.0, off=0.0)
     beta = motion_from_audio(sound, 25.0).beta

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ def _listen(sound: Sound, phonemes: bool, on_step: OnStep) -> _Speech:
         whole.append(levels[0])
         vowels.append(levels[1])
         if decoder is not None:
-            segments += phoneme_segments(decoder, piece)
+            segments += phoneme_segments(decoder, piece, partial(on_step, done - 1, total))
         on_step(done, total)
     activity = voice_activity(np.concatenate(whole))
     opening = opening_curve(np.concatenate(vowels), activity)
@@ -109,14 +110,14 @@ def _listen(sound: Sound, phonemes: bool, on_step: OnStep) -> _Speech:
 
 def _mouth(speech: _Speech, frames: int, fps: float) -> np.ndarray:
     """Return the mouth's coefficients [T,52]."""
-    loud = speech.opening[:, None] * shape_vector(LOUD_MOUTH)
+    opening, activity = (_at_frames(curve, frames, fps)[:, None] for curve in (speech.opening, speech.activity))
+    loud = opening * shape_vector(LOUD_MOUTH)
     if speech.segments is None:
-        return _at_frames(loud, frames, fps)
+        return loud
     shapes, closed = viseme_curves(speech.segments, len(speech.opening))
-    # Quiet sounds are shaped less clearly; jaw and lips meet the loudness halfway.
-    shapes *= (speech.activity * (0.6 + 0.4 * speech.opening))[:, None]
-    both = shape_vector(LOUD_MOUTH) > 0.0
-    mouth = _at_frames(np.where(both, 0.5 * (shapes + loud), shapes), frames, fps)
+    # Quiet sounds are shaped less clearly; where the loudness has a say too, both meet halfway.
+    shaped = _at_frames(shapes, frames, fps) * activity * (0.6 + 0.4 * opening)
+    mouth = np.where(shape_vector(LOUD_MOUTH) > 0.0, 0.5 * (shaped + loud), shaped)
     lips = _peak_at_frames(closed * speech.activity, frames, fps)[:, None]
     opens = np.isin(np.arange(len(BLENDSHAPES)), indices(MOUTH_OPENING))
     return mouth * (1.0 - lips * opens) + lips * shape_vector(CLOSED_LIPS)

@@ -40,12 +40,8 @@ def voice_activity(levels: np.ndarray) -> np.ndarray:
 
 
 def same_convolution(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Convolve along the first axis with an odd kernel; ends are held, and the length stays."""
-    half = len(kernel) // 2
-    padded = np.pad(values, ((half, half), *(((0, 0),) * (values.ndim - 1))), mode="edge")
-    if values.ndim == 1:
-        return np.convolve(padded, kernel, mode="valid")
-    return np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)
+    """Convolve a curve with an odd kernel; its ends are held, and the length stays."""
+    return np.convolve(np.pad(values, len(kernel) // 2, mode="edge"), kernel, mode="valid")
 
 
 def _dilated(mask: np.ndarray, reach: int) -> np.ndarray:

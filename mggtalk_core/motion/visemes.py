@@ -72,7 +72,7 @@ def shape_vector(shapes: dict[str, float]) -> np.ndarray:
 def viseme_curves(segments: Iterable[Segment], frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the shapes of speech [F,52] without closed lips, and how far the lips are closed [F] in 0..1."""
     table = {name: shape_vector(shapes) for name, shapes in VISEMES.items()}
-    shapes, closed = np.zeros((frames, len(BLENDSHAPES))), np.zeros(frames)
+    shapes, closed = np.zeros((frames, len(BLENDSHAPES)), dtype=np.float32), np.zeros(frames)
     for phoneme, start, end in segments:
         names = PHONEMES.get(phoneme, ("rest",))
         bounds = np.linspace(start, end, len(names) + 1).round().astype(int)
@@ -80,7 +80,9 @@ def viseme_curves(segments: Iterable[Segment], frames: int) -> tuple[np.ndarray,
             shapes[first:last] = table[name]
             if name == "closed":
                 closed[first:last] = 1.0
-    return same_convolution(shapes, _hann(COARTICULATION)), same_convolution(closed, _hann(CLOSURE))
+    for column in np.flatnonzero(shapes.any(axis=0)):  # one at a time: an hour of sound has many frames
+        shapes[:, column] = same_convolution(shapes[:, column], _hann(COARTICULATION))
+    return shapes, same_convolution(closed, _hann(CLOSURE))
 
 
 def _hann(seconds: float) -> np.ndarray:
