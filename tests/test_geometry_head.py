@@ -225,7 +225,7 @@ def test_inflating_a_disc_makes_a_ball():
     pixel, radius = 0.01, 0.8
     distance = torch.sqrt((x - 128) ** 2 + (y - 128) ** 2) * pixel
     nothing = torch.zeros(256, 256, dtype=torch.bool)
-    height = inflate(distance > radius, nothing, torch.zeros(256, 256), pixel, torch.full((256, 256), -1.0))
+    height = inflate(distance > radius, nothing, torch.zeros(256, 256), pixel, torch.full((256, 256), -1.0), nothing)
     ball = torch.sqrt((radius**2 - distance**2).clamp(min=0))
     # The softened rim lowers the ball by 0.15 at the edge, and less above it; cells of 4 pixels blur by 0.02.
     inside = distance < 0.9 * radius
@@ -240,9 +240,24 @@ def test_inflation_meets_the_known_surface_and_stays_over_the_floor():
     outline[16:112, 16:112] = False
     floor = torch.full((128, 128), -1.0)
     floor[20:36, 40:88] = 0.7
-    height = inflate(outline, known, torch.full((128, 128), 0.5) * known, 0.01, floor)
+    height = inflate(outline, known, torch.full((128, 128), 0.5) * known, 0.01, floor, torch.zeros_like(known))
     assert (height[39, 44:84] - 0.5).abs().max() < 0.1
     assert (height >= floor).all()
+
+
+def test_inflation_does_not_join_the_neck_to_the_jaw():
+    """A known high surface beside a known low one; the gap between them belongs to the low one, whose edge it is."""
+    outline = torch.zeros(64, 64, dtype=torch.bool)
+    jaw, neck = outline.clone(), outline.clone()
+    jaw[:24], neck[24:] = True, True
+    known = jaw.clone()
+    known[40:] = True
+    height = torch.where(jaw, 0.9, 0.1) * known
+    low = inflate(outline, known, height, 0.001, torch.full((64, 64), -1.0), neck)
+    # They still feel each other a little, or a patch of neck framed by hair would float.
+    assert low[28].max() < 0.35 and (low[36] - 0.1).abs().max() < 0.1
+    joined = inflate(outline, known, height, 0.001, torch.full((64, 64), -1.0), torch.zeros_like(neck))
+    assert joined[28].min() > 0.6
 
 
 def test_given_depth_is_brought_to_scale(frontal):

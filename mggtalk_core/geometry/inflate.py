@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -21,6 +21,10 @@ SOFTENING = 0.15
 which pixels cannot sample."""
 OBSTACLE_ROUNDS = 2
 """Solutions in turn: what rests on the floor in the first carries the second. A third changes little."""
+OUTLINE = 2
+"""Layer of the outline's cells; 0 is the head's surface, 1 the one behind it."""
+SEAM = 0.05
+"""How much two surfaces feel each other where they touch: little, but a patch that touches nothing else needs it."""
 BORDER_PULL = 1e-6
 """Weight that keeps cells solvable that touch neither outline nor known surface."""
 
@@ -31,6 +35,7 @@ def inflate(
     height: Float[Tensor, "height width"],
     pixel: float,
     floor: Float[Tensor, "height width"],
+    behind: Bool[Tensor, "height width"],
 ) -> Float[Tensor, "height width"]:
     """Return heights towards the viewer over the plane of the outline for every pixel.
 
@@ -41,6 +46,7 @@ def inflate(
         height: the given heights, in units of 10 cm; what lies behind the plane counts as on it.
         pixel: edge of a pixel in units of 10 cm at the plane's depth.
         floor: heights that the surface must not sink below where it is not known.
+        behind: pixels of a second surface (the neck), which does not join the first where they touch in the picture.
 
     """
     share_known = _cells(known.float())
@@ -49,9 +55,10 @@ def inflate(
     is_known = share_known >= 0.5
     fixed = torch.where(is_known, value, torch.full_like(value, SOFTENING**2))
     free = ~(is_known | is_outline)
+    layer = torch.where(is_outline, OUTLINE, (_cells(behind.float()) >= 0.5).long())
     least = _cells((floor.clamp(min=0.0) + SOFTENING) ** 2)
     for _ in range(OBSTACLE_ROUNDS):
-        solved = _poisson(free, fixed, (CELL * pixel) ** 2)
+        solved = _poisson(free, fixed, layer, (CELL * pixel) ** 2)
         # Where the floor is higher the surface rests on it, and carries the rest of the surface with it.
         resting = free & (least > solved)
         fixed, free = torch.where(resting, least, fixed), free & ~resting
@@ -64,9 +71,15 @@ def _cells(values: Float[Tensor, "height width"]) -> Float[Tensor, "rows columns
 
 
 def _poisson(
-    free: Bool[Tensor, "rows columns"], fixed: Float[Tensor, "rows columns"], cell_area: float
+    free: Bool[Tensor, "rows columns"],
+    fixed: Float[Tensor, "rows columns"],
+    layer: Int[Tensor, "rows columns"],
+    cell_area: float,
 ) -> Float[Tensor, "rows columns"]:
-    """Solve for the free cells: Laplacian -4; fixed cells are boundary values; no flux through the picture's border."""
+    """Solve for the free cells: Laplacian -4, fixed cells as boundary values.
+
+    Nothing flows through the picture's border, and little between two surfaces; the outline bounds both.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.linalg import spsolve
 
@@ -77,17 +90,21 @@ def _poisson(
     index = np.where(unknown, np.cumsum(unknown.ravel()).reshape(unknown.shape) - 1, -1)
     diagonal = np.full(count, BORDER_PULL)
     right = np.full(count, -SPHERE_LAPLACIAN * cell_area + BORDER_PULL * SOFTENING**2)
-    rows, columns = [], []
+    rows, columns, links = [], [], []
+    surface = layer.cpu().numpy()
     for here, there in _neighbours(unknown.shape):
-        of, to = index[here], index[there]
-        np.add.at(diagonal, of[of >= 0], 1.0)
-        edge = (of >= 0) & (to < 0)
-        np.add.at(right, of[edge], known[there][edge])
-        rows.append(of[(of >= 0) & (to >= 0)])
-        columns.append(to[(of >= 0) & (to >= 0)])
+        inner = index[here] >= 0
+        of, to, value = index[here][inner], index[there][inner], known[there][inner]
+        same = (surface[here] == surface[there]) | (surface[there] == OUTLINE)
+        link = np.where(same[inner], 1.0, SEAM)
+        np.add.at(diagonal, of, link)
+        np.add.at(right, of[to < 0], (link * value)[to < 0])
+        rows.append(of[to >= 0])
+        columns.append(to[to >= 0])
+        links.append(-link[to >= 0])
     i, j = np.concatenate(rows), np.concatenate(columns)
     everyone = np.arange(count)
-    values = np.concatenate((diagonal, -np.ones(len(i))))
+    values = np.concatenate((diagonal, *links))
     places = np.concatenate((everyone, i)), np.concatenate((everyone, j))
     known[unknown] = spsolve(coo_matrix((values, places), shape=(count, count)).tocsc(), right)
     return torch.from_numpy(known).to(fixed)

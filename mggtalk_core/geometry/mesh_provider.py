@@ -106,7 +106,8 @@ def _inflated_depth(
     outline = (portrait.matte[0] < 0.25) & (portrait.labels == 0)
     cover = COVER * _rise(bare, COVER_RISE / pixel)
     floor = torch.where(on_mesh & ~bare, outline_depth - mesh_depth + cover, torch.full_like(mesh_depth, BELOW))
-    return outline_depth - inflate(outline, bare, (outline_depth - mesh_depth) * bare, pixel, floor)
+    neck = portrait.labels == BODY_SKIN
+    return outline_depth - inflate(outline, bare, (outline_depth - mesh_depth) * bare, pixel, floor, neck)
 
 
 def _rise(bare: Bool[Tensor, "height width"], reach: float) -> Float[Tensor, "height width"]:
