@@ -78,6 +78,14 @@ def test_pinholes_take_the_color_around_them():
     assert torch.allclose(rgb, color * filled, atol=1e-3)
 
 
+def test_pinholes_of_a_float64_rendering():
+    alpha = disc(256, 220, 120).double()
+    alpha[:, 200:203, 250:253] = 0.0
+    rgb, filled = fill_pinholes(Rendering(0.5 * alpha.expand(3, -1, -1), alpha, alpha))
+    assert rgb.dtype == torch.float64 and filled[0, 201, 251] > 0.99
+    assert rgb[0, 201, 251] == pytest.approx(0.5, abs=1e-3)
+
+
 def test_partly_transparent_dips_are_filled():
     solid = disc(256, 220, 120)
     alpha = solid.clone()

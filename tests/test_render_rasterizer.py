@@ -278,6 +278,11 @@ def test_the_reference_is_differentiable():
     assert torch.autograd.gradcheck(draw, values, eps=1e-6, atol=1e-5)
 
 
+def test_the_reference_refuses_a_whole_head():
+    with pytest.raises(InputError, match="for small scenes"):
+        render(head_scene(20_000), head_camera(512), backend="reference")
+
+
 def test_a_scene_too_large_is_refused_in_one_line(monkeypatch):
     from mggtalk_core.render.cpu import rasterizer
 

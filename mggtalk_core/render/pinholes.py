@@ -23,13 +23,13 @@ def fill_pinholes(rendering: Rendering) -> tuple[Float[Tensor, "3 height width"]
     """
     import cv2
 
-    alpha = rendering.alpha[0].cpu().numpy()
+    alpha = rendering.alpha[0].detach().cpu().numpy()
     missing = _missing_alpha(alpha)
     x, y, width, height = cv2.boundingRect((missing > 0).astype(np.uint8))
     if width == 0:
         return rendering.rgb, rendering.alpha
     window = _grown(y, height), _grown(x, width)
-    picture = cv2.merge([*(plane[window] for plane in rendering.rgb.cpu().numpy()), alpha[window]])
+    picture = cv2.merge([*(plane[window] for plane in rendering.rgb.detach().cpu().numpy()), alpha[window]])
     fill = push_pull(picture, _LEVELS) * missing[window][..., None]
     rgb = rendering.rgb.clone()
     rgb[:, window[0], window[1]] += torch.from_numpy(fill).permute(2, 0, 1).to(rgb)

@@ -8,19 +8,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..errors import InputError
 from ..gaussians.gaussians import Gaussians
 from ..head.camera import Camera
 from . import splatting as rule
 from .rendering import Rendering
 
-_ELEMENTS = 4_000_000  # pairs of Gaussian and pixel held at once: bounds the memory to a few hundred MB
+_MAX_PAIRS = 2_000_000_000  # of Gaussian and pixel
+_ELEMENTS = 4_000_000  # pairs held at once: bounds the memory to a few hundred MB
 
 
 def render_reference(gaussians: Gaussians, camera: Camera) -> Rendering:
     """Render small scenes exactly and differentiably: every Gaussian meets every pixel, in depth order.
 
-    Returns float64 tensors on the device of the Gaussians; colour is premultiplied, over nothing.
+    Returns float64 tensors on the device of the Gaussians; colour is premultiplied, over nothing. Raises InputError for
+    a scene that would take minutes.
     """
+    if len(gaussians) * camera.width * camera.height > _MAX_PAIRS:
+        raise InputError('The "reference" backend is for small scenes: choose backend "auto".')
     finite = finite_rows(gaussians)
     kept = _rows(gaussians, finite)
     depth = camera.to_camera(kept.means)[:, 2]

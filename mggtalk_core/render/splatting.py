@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..gaussians.gaussians import SH_C0 as SH_C0
+
 LOW_PASS = 0.3
 """Added to the 2D covariance, in square pixels: no splat is thinner than a pixel."""
 NEAR_PLANE = 0.01
@@ -15,8 +17,7 @@ MAX_EXTENT = 3.33
 """A splat reaches at most this many standard deviations."""
 FRUSTUM_MARGIN = 0.3
 """The Jacobian is taken no further outside the picture than this, in half picture widths."""
-SH_C0 = 0.28209479177387814
 SH_C1 = 0.4886025119029199
-"""Values of the constant and of the linear spherical harmonics."""
+"""Value of the linear spherical harmonics; that of the constant one, `SH_C0`, belongs to `Gaussians`."""
 MIN_WEIGHT = 1e-10
 """Guards the division by alpha in the expected depth."""
