@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -12,13 +11,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..head.head_fit import HeadFit
+from ..head.model import HeadModel
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
 from .channels import BLINKS, MOUTH_OPENING, indices
 from .motion import Motion, Rest
 from .rotations import FACING, exp_rotation, head_rotation, log_rotation
-
-if TYPE_CHECKING:
-    from ..head.model import HeadModel
 
 REFERENCES = ("first", "neutral", "absolute")
 """What the driving signal is measured from."""
