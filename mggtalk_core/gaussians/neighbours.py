@@ -18,6 +18,9 @@ REST_REACH = 8.0
 PROBE_REACH = 5.0
 """Pixels that a probe expression moves apart by more spacings than this lie on different sides of an opening."""
 
+TEAR = 4
+"""Opacity of skin that is stretched beyond its limit falls with this power of the excess."""
+
 
 @dataclass(frozen=True)
 class Tangents(Record):
@@ -39,7 +42,7 @@ class Tangents(Record):
         """Return the spacing vectors of the deformed surface along x and y, and how whole it is: 1, or less if torn."""
         x, room_x = self._along(0, positions)
         y, room_y = self._along(1, positions)
-        return x, y, torch.minimum(room_x, room_y).square()
+        return x, y, torch.minimum(room_x, room_y).pow(TEAR)
 
     def _along(self, axis: int, positions: Float[Tensor, "f 3"]) -> tuple[Float[Tensor, "f 3"], Float[Tensor, "f"]]:
         spacing = embedding_bag(self.rows[axis], positions, per_sample_weights=self.weights[axis], mode="sum")
