@@ -7,11 +7,16 @@ at the outline and joins the face without a step.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_matrix
 
 CELL = 4
 """Edge in pixels of a cell of the grid that the equation is solved on: inflation is smooth."""
@@ -80,34 +85,36 @@ def _poisson(
 
     Nothing flows through the picture's border, and little between two surfaces; the outline bounds both.
     """
-    from scipy.sparse import coo_matrix
     from scipy.sparse.linalg import spsolve
 
-    count = int(free.sum())
-    if count == 0:
+    if not free.any():
         return fixed
     unknown, known = free.cpu().numpy(), fixed.cpu().double().numpy()
+    matrix, right = _equations(unknown, known, layer.cpu().numpy())
+    known[unknown] = spsolve(matrix, right - SPHERE_LAPLACIAN * cell_area)
+    return torch.from_numpy(known).to(fixed)
+
+
+def _equations(unknown: np.ndarray, known: np.ndarray, layer: np.ndarray) -> tuple[csc_matrix, np.ndarray]:
+    """Return the negative Laplacian of the unknown cells and the right side that the known cells give."""
+    from scipy.sparse import coo_matrix
+
+    count = int(unknown.sum())
     index = np.where(unknown, np.cumsum(unknown.ravel()).reshape(unknown.shape) - 1, -1)
-    diagonal = np.full(count, BORDER_PULL)
-    right = np.full(count, -SPHERE_LAPLACIAN * cell_area + BORDER_PULL * SOFTENING**2)
-    rows, columns, links = [], [], []
-    surface = layer.cpu().numpy()
+    diagonal, right = np.full(count, BORDER_PULL), np.full(count, BORDER_PULL * SOFTENING**2)
+    rows, columns, links = [np.arange(count)], [np.arange(count)], [diagonal]
     for here, there in _neighbours(unknown.shape):
         inner = index[here] >= 0
         of, to, value = index[here][inner], index[there][inner], known[there][inner]
-        same = (surface[here] == surface[there]) | (surface[there] == OUTLINE)
+        same = (layer[here] == layer[there]) | (layer[there] == OUTLINE)
         link = np.where(same[inner], 1.0, SEAM)
         np.add.at(diagonal, of, link)
         np.add.at(right, of[to < 0], (link * value)[to < 0])
         rows.append(of[to >= 0])
         columns.append(to[to >= 0])
         links.append(-link[to >= 0])
-    i, j = np.concatenate(rows), np.concatenate(columns)
-    everyone = np.arange(count)
-    values = np.concatenate((diagonal, *links))
-    places = np.concatenate((everyone, i)), np.concatenate((everyone, j))
-    known[unknown] = spsolve(coo_matrix((values, places), shape=(count, count)).tocsc(), right)
-    return torch.from_numpy(known).to(fixed)
+    places = np.concatenate(rows), np.concatenate(columns)
+    return coo_matrix((np.concatenate(links), places), shape=(count, count)).tocsc(), right
 
 
 def _neighbours(shape: tuple[int, ...]) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
