@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mggtalk_core.errors import InputError
-from mggtalk_core.motion.rig import EASINGS, Key, eased, motion_from_rig, sample_curve
+from mggtalk_core.motion.rig import EASINGS, NECK, Key, eased, motion_from_rig, sample_curve
 from mggtalk_core.motion.rotations import FACING, head_degrees
 from mggtalk_core.portrait.blendshapes import BLENDSHAPE_INDEX, BLENDSHAPES
 
@@ -29,12 +29,18 @@ def test_each_slider_moves_its_own_coefficient(name):
 
 
 def test_pose_and_gaze_come_back_in_degrees():
-    motion = motion_from_rig(yaw=20.0, pitch=-10.0, roll=5.0, translation=(0.1, 0.2, -0.3),
-                             gaze_left=(12.0, 5.0), gaze_right=(8.0, 5.0))  # fmt: skip
+    motion = motion_from_rig(yaw=20.0, pitch=-10.0, roll=5.0, gaze_left=(12.0, 5.0), gaze_right=(8.0, 5.0))
     degrees = head_degrees(FACING.T @ motion.rotation[0].double())
     torch.testing.assert_close(degrees, torch.tensor([20.0, -10.0, 5.0], dtype=torch.float64), atol=1e-4, rtol=0.0)
     torch.testing.assert_close(motion.gaze[0].rad2deg(), torch.tensor([12.0, 5.0, 8.0, 5.0]))
-    torch.testing.assert_close(motion.translation[0] - motion.rest.translation, torch.tensor([0.1, 0.2, -0.3]))
+
+
+def test_the_head_turns_about_its_neck_and_moves_where_it_is_told():
+    neck, moved = torch.tensor(NECK), torch.tensor([0.1, 0.2, -0.3])
+    motion = motion_from_rig(yaw=[0.0, 30.0], pitch=[0.0, 15.0], roll=[0.0, -8.0], translation=tuple(moved.tolist()))
+    places = motion.rotation @ neck + motion.translation
+    torch.testing.assert_close(places[1], places[0], atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(motion.translation[0] - motion.rest.translation, moved)
 
 
 def test_lids_follow_the_eyeballs_down_and_up():

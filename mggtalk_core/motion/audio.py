@@ -19,15 +19,11 @@ from .energy import opening_curve
 from .headmotion import Liveliness, liveliness
 from .motion import Motion
 from .phonemes import load_decoder, phoneme_segments
-from .rig import EYE_DISTANCE, LID_ANGLE, neutral_state
-from .rotations import FACING, head_rotation
+from .rig import EYE_DISTANCE, LID_ANGLE, neutral_state, pose_about_neck
 from .speech_features import FEATURE_RATE, PIECE_SECONDS, band_levels, feature_count, pieces
 from .timing import check_fps, frame_count
 from .vad import voice_activity
 from .visemes import CLOSED_LIPS, Segment, shape_vector, viseme_curves
-
-NECK = (0.0, -1.1, -0.9)
-"""Joint that a talking head turns about, in canonical space."""
 
 LOUD_MOUTH: dict[str, float] = {"jawOpen": 0.42, "mouthLowerDown": 0.2, "mouthUpperUp": 0.08}
 """The mouth at full loudness, where loudness is all that is known."""
@@ -142,9 +138,7 @@ def _peak_at_frames(curve: np.ndarray, frames: int, fps: float) -> np.ndarray:
 
 def _assemble(sound: Sound, fps: float, beta: np.ndarray, life: Liveliness) -> Motion:
     rest = neutral_state()
-    turn = head_rotation(*torch.from_numpy(life.head).unbind(-1))
-    neck = torch.tensor(NECK, dtype=torch.float64)
-    swing = (neck - turn @ neck) @ FACING.T
+    rotation, swing = pose_about_neck(torch.from_numpy(life.head))
     for side in ("Left", "Right"):
         beta[:, BLENDSHAPE_INDEX[f"eyeLookUp{side}"]] += np.clip(life.gaze[:, 1] / LID_ANGLE, 0.0, 1.0)
         beta[:, BLENDSHAPE_INDEX[f"eyeLookDown{side}"]] += np.clip(-life.gaze[:, 1] / LID_ANGLE, 0.0, 1.0)
@@ -152,7 +146,7 @@ def _assemble(sound: Sound, fps: float, beta: np.ndarray, life: Liveliness) -> M
     return Motion(
         beta=torch.from_numpy(beta).float(),
         gaze=gaze.float(),
-        rotation=(FACING @ turn).float(),
+        rotation=rotation.float(),
         translation=(rest.translation + swing).float(),
         fps=fps,
         rest=rest,

@@ -14,8 +14,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..portrait.blendshapes import BLENDSHAPE_INDEX, BLENDSHAPES
 from .motion import Motion
-from .rig import EYE_DISTANCE, neutral_state
-from .rotations import camera_rotation
+from .rig import EYE_DISTANCE, neutral_state, pose_about_neck
 from .smooth import fill_gaps
 from .timing import take
 
@@ -41,7 +40,8 @@ class _Table:
 def read_live_link(path: Path) -> Motion:
     """Read a recording of Live Link Face; columns are found by name, in any order and case.
 
-    Head angles are read where present. The eyes' own columns are not needed: gaze follows ``eyeLook*``, whose
+    Head angles are read where present (radians; + to the subject's left, up, and crown to the left) and turn the head
+    about its neck, as the app records no place. The eyes' own columns are not needed: gaze follows ``eyeLook*``, whose
     meaning does not depend on the app's mirroring. Frames that the app dropped are interpolated, rows without a
     tracked face are held and listed in ``Motion.held``. The rest is a neutral face.
 
@@ -51,13 +51,15 @@ def read_live_link(path: Path) -> Motion:
     table = _read_table(path)
     fps, places = _timing(table.timecodes)
     beta = torch.stack([table.columns[name.lower()] for name in BLENDSHAPES], dim=-1).float()
-    angles = [torch.rad2deg(table.columns.get(name.lower(), torch.zeros(len(beta)))) for name in HEAD_COLUMNS]
+    none = torch.zeros(len(beta), dtype=torch.float64)
+    angles = torch.stack([table.columns.get(name.lower(), none) for name in HEAD_COLUMNS], dim=-1)
+    rotation, swing = pose_about_neck(torch.rad2deg(angles))
     rest = neutral_state()
     motion = Motion(
         beta=beta,
         gaze=gaze_from_looks(beta),
-        rotation=camera_rotation(*angles).float(),
-        translation=rest.translation.expand(len(beta), 3).clone(),
+        rotation=rotation.float(),
+        translation=(rest.translation + swing).float(),
         fps=fps,
         rest=rest,
         eye_distance=EYE_DISTANCE,

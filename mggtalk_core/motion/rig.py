@@ -25,6 +25,9 @@ EYE_DISTANCE = 0.62
 REST_DEPTH = 8.0
 """Distance of the resting head from the camera, in units; only changes of it matter."""
 
+NECK = (0.0, -1.1, -0.8)
+"""Joint that the head turns about, in canonical space: turned about its eyes, it would tear off the shoulders."""
+
 LID_ANGLE = 25.0
 """Degrees of eyeball pitch at which ``eyeLookUp`` or ``eyeLookDown`` is full."""
 
@@ -58,7 +61,7 @@ def motion_from_rig(
 
     Args:
         sliders: blendshape name (any case) to its curve; names that are missing stay 0.
-        yaw: head turned to the subject's left, degrees.
+        yaw: head turned about the neck to the subject's left, degrees.
         pitch: chin lifted, degrees.
         roll: crown leaning to the subject's left, degrees.
         translation: head moved to the picture's right, down, and away from the camera, units of 10 cm.
@@ -83,12 +86,13 @@ def motion_from_rig(
     _lids_follow(beta, degrees)
     angles = [sample_curve(curve, count, name) for name, curve in pose.items()]
     moved = torch.stack([sample_curve(curve, count, name) for name, curve in places.items()], dim=-1)
+    rotation, swing = pose_about_neck(torch.stack(angles, dim=-1))
     rest = neutral_state()
     return Motion(
         beta=beta,
         gaze=torch.deg2rad(degrees).float(),
-        rotation=camera_rotation(*angles).float(),
-        translation=rest.translation + moved.float(),
+        rotation=rotation.float(),
+        translation=(rest.translation + swing + moved).float(),
         fps=check_fps(fps),
         rest=rest,
         eye_distance=EYE_DISTANCE,
@@ -101,6 +105,16 @@ def neutral_state() -> Rest:
     """Return a face at rest that looks straight into the camera."""
     place = torch.tensor([0.0, 0.0, REST_DEPTH])
     return Rest(torch.zeros(len(BLENDSHAPES)), torch.zeros(4), FACING.float(), place)
+
+
+def pose_about_neck(degrees: Float[Tensor, "T 3"]) -> tuple[Float[Tensor, "T 3 3"], Float[Tensor, "T 3"]]:
+    """Return rotation (canonical to camera) and translation of a head that turns about `NECK`, before a level camera.
+
+    ``degrees``: yaw, pitch, roll. The translation is what the turn adds to that of the resting head.
+    """
+    rotation = camera_rotation(*degrees.unbind(-1))
+    neck = torch.tensor(NECK, dtype=rotation.dtype)
+    return rotation, FACING.to(rotation) @ neck - rotation @ neck
 
 
 def sample_curve(curve: Curve, frames: int, name: str = "value") -> Float[Tensor, "T"]:
