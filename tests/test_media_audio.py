@@ -36,7 +36,7 @@ def write_wave(path, samples: np.ndarray, rate: int, bits: int) -> None:
 def write_float_wave(path, samples: np.ndarray, rate: int) -> None:
     data = samples.T.astype("<f4").tobytes()
     channels = samples.shape[0]
-    form = struct.pack("<HHIIHH", 3, channels, rate, rate * channels * 4, channels * 4, 32)
+    form = struct.pack("<HHIIHH", 3, channels, rate, rate * channels * 4 % 2**32, channels * 4, 32)
     chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
     path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
 
@@ -119,6 +119,12 @@ def test_what_is_no_sound_is_refused(tmp_path, content):
     with pytest.raises(InputError) as caught:
         read_sound(tmp_path / "a.wav")
     assert "\n" not in str(caught.value)
+
+
+def test_header_with_an_absurd_rate_is_refused(tmp_path):
+    write_float_wave(tmp_path / "a.wav", sine(0.1, 16000), 2_000_000_000)
+    with pytest.raises(InputError, match="damaged"):
+        read_sound(tmp_path / "a.wav")
 
 
 def test_clip_without_sound_and_wave_without_samples_are_refused(tmp_path):

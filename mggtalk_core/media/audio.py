@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from av import AudioFrame
     from av.container import InputContainer
 
+LARGEST_TRUSTED = 2**26
+"""Samples up to which a file's own word on its length is believed (23 minutes of stereo); beyond, the buffer grows."""
+RATES = range(1000, 768_001)
+"""Samples per second that sound has; anything else is a damaged header."""
 LARGEST_SHIFT = 10.0
 """Seconds up to which sound that starts before or after the picture is shifted into its place."""
 CHUNK_SECONDS = 10.0
@@ -39,8 +43,7 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
         raise InputError(f"No sound at {path}; check the path.")
     try:
         with av.open(os.fspath(path)) as container:
-            if not container.streams.audio:
-                raise InputError(f"{path} has no sound; give a file with a sound track.")
+            _check_stream(container, path)
             sound, broken = _decode(container)
     except (av.FFmpegError, UnicodeError) as error:
         raise InputError(f"{path} is not readable sound, or is damaged; give a WAV, MP3 or FLAC file.") from error
@@ -84,6 +87,17 @@ def _resample_channel(samples: np.ndarray, rate: int, output: np.ndarray, output
         done += len(piece)
 
 
+def _check_stream(container: InputContainer, path: str | os.PathLike[str]) -> None:
+    """Refuse a file without sound, with sound of an unknown codec, or with a header that cannot be true."""
+    if not container.streams.audio:
+        raise InputError(f"{path} has no sound; give a file with a sound track.")
+    context = container.streams.audio[0].codec_context
+    if context is None:
+        raise InputError(f"{path} holds sound of an unknown kind; convert it to WAV, MP3 or FLAC.")
+    if context.sample_rate not in RATES:
+        raise InputError(f"{path} claims {context.sample_rate} samples a second, so it is damaged; save it again.")
+
+
 def _decode(container: InputContainer) -> tuple[Sound, int]:
     """Return the sound and the number of its samples that were not finite.
 
@@ -94,9 +108,9 @@ def _decode(container: InputContainer) -> tuple[Sound, int]:
     buffer, start, end, rate, broken = torch.zeros(1, 0), 0, 0, 1, 0
     for rate, piece in _pieces(container):
         if end == 0:
-            lead = max(0, round(late * rate))  # silence until the sound sets in
-            buffer, end = torch.zeros(piece.shape[0], lead + int(expected * rate) + piece.shape[1]), lead
-            start = max(0, -round(late * rate))
+            start, end = max(0, -round(late * rate)), max(0, round(late * rate))  # begins with silence if late
+            room = min(int(expected * rate), LARGEST_TRUSTED // piece.shape[0])
+            buffer = torch.zeros(piece.shape[0], end + room + piece.shape[1])
         if end + piece.shape[1] > buffer.shape[1]:
             buffer = torch.cat((buffer[:, :end], torch.zeros(buffer.shape[0], end + piece.shape[1])), dim=1)
         finite = np.isfinite(piece)

@@ -93,6 +93,8 @@ class VideoReader:
                 image = _resized(_upright(frame), self.width, self.height)
                 count += 1
                 yield image
+        if image is None:
+            raise InputError(f"{self.path} holds no frame that can be decoded; save or download it again.")
         for _ in range(self.frame_count - count):
             yield image.copy()
 
@@ -131,11 +133,13 @@ class VideoReader:
 
 
 def _picture_stream(container: InputContainer) -> VideoStream | None:
-    """Return the first video stream that is not the cover of a sound file."""
+    """Return the first video stream of a known codec that is not the cover of a sound file."""
     from av.stream import Disposition
 
-    covers = Disposition.attached_pic
-    return next((stream for stream in container.streams.video if not stream.disposition & covers), None)
+    for stream in container.streams.video:
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
+            return stream
+    return None
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
