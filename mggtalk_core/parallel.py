@@ -29,7 +29,7 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
     At most ``workers + 1`` results wait to be taken. An exception of one item is raised in its turn, and closing the
     iterator stops the work. Results do not depend on the number of workers.
     """
-    workers = workers or worker_count()
+    workers, threads = workers or worker_count(), torch.get_num_threads()
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="frame", initializer=_one_thread_each)
     try:
@@ -41,6 +41,8 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        # PyTorch keeps one number for the whole process: what the workers set would slow down everything after us.
+        torch.set_num_threads(threads)
 
 
 def _one_thread_each() -> None:
