@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d
 from ..head.camera import Camera
 from ..portrait.portrait import Portrait
 from .avatar import Avatar
+from .colours import LARGEST_OPACITY
 from .frame import frame_gaussians
 from .gaussians import Gaussians
 
@@ -85,5 +86,5 @@ def _matched(avatar: Avatar, ratio: Float[Tensor, "1 512 512"]) -> Float[Tensor,
     column, row = avatar.points.pixel.long().unbind(-1)
     scale = ratio[0, row, column].clamp(0.5, 2.0)
     for rows in (slice(0, avatar.points.visible_count), _child_rows(avatar)):
-        opacities[rows] = (opacities[rows] * scale).clamp(0.0, 1.0)
+        opacities[rows] = (opacities[rows] * scale).clamp(0.0, LARGEST_OPACITY)
     return opacities

@@ -13,6 +13,8 @@ from ..portrait.portrait import Portrait
 from .inner import eyeball_angle, eyeball_profile, inner_colours, profile_colours
 from .skin import sample_picture, skin_colours
 
+LARGEST_OPACITY = 0.98
+"""Rasterisers stop before a splat that would leave almost no light: one of opacity 1 would stop them too early."""
 INTERIOR_OPACITY = 0.97
 BACKING_OPACITY = 0.95
 
@@ -26,7 +28,7 @@ def point_colours(
     colours = torch.zeros_like(points.positions)
     opacities = torch.full_like(points.positions[:, 0], INTERIOR_OPACITY)
     colours[:count] = portrait.crop[:, row, column].T
-    opacities[:count] = portrait.matte[0, row, column]
+    opacities[:count] = portrait.matte[0, row, column].clamp(max=LARGEST_OPACITY)
     twin = points.mirror_of.long()
     colours[count:seen], opacities[count:seen] = colours[twin], opacities[twin]
     light = face_light(portrait)

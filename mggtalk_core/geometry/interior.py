@@ -33,6 +33,8 @@ INSET = 0.03
 """How far the backing lies under the skin."""
 RIM_INSET = 0.01
 """The same at the margins of lips and lids, where skin is thin and a deep backing would leave a gap."""
+INNER_INSET = 0.012
+"""How far teeth, eyeballs and the rest lie behind the points of the picture that show them."""
 EROSION = 13
 """Window in pixels by which the silhouette shrinks for backing points: they must never show past it."""
 TUCK = 16.0
@@ -71,7 +73,8 @@ def hidden_points(surface: Surface, model: HeadModel) -> HiddenPoints:
     keep = behind & (shift < torch.where(part[backing[0]] == int(Part.FACE), TUCK, 1.0))
     triangle = torch.cat((inner[0], backing[0][keep]))
     barycentric = torch.cat((inner[1], backing[1][keep]))
-    positions = torch.cat((_on_surface(*inner, vertices, model), positions[keep]))
+    sunk = _on_surface(*inner, vertices, model) - vertices.new_tensor((0.0, 0.0, INNER_INSET))
+    positions = torch.cat((sunk, positions[keep]))
     return HiddenPoints(positions, triangle, barycentric, len(inner[0]))
 
 
