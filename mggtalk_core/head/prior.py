@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -36,11 +37,13 @@ class ExpressionPrior:
         return cls(np.clip(blendshapes * gain, 0.0, 1.0), 1.0 / expression_spread() ** 2)
 
 
+@cache
 def expression_spread() -> np.ndarray:
     """Return the standard deviation [52] of the coefficients around the network's."""
     return np.array([next(spread for start, spread in _SPREAD if name.startswith(start)) for name in BLENDSHAPES])
 
 
+@cache
 def gaze_hessian() -> np.ndarray:
     """Return the precision [4, 4] of the gaze: near straight ahead, both eyes alike."""
     difference = np.array([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]])
@@ -51,6 +54,7 @@ _FRAME_SPREAD = (("eyeBlink", 0.6), ("eye", 0.2), ("jawOpen", 0.3), ("mouth", 0.
 _OTHER_FRAME_SPREAD = 0.06
 
 
+@cache
 def frame_spread(fps: float) -> np.ndarray:
     """Return how far [52] coefficients move in a frame (standard deviation): blinks fly, cheeks do not."""
     spread = [

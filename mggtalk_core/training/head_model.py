@@ -18,8 +18,8 @@ from .head_model_template import Template, make_template
 
 IDENTITY_MODES = 50
 _EYES = (Part.EYE_LEFT, Part.EYE_RIGHT)
-_TONGUE_SLIDE = np.array([0.0, -0.06, 0.32])
-"""How far the tip of the tongue comes out with tongueOut: over the lower teeth."""
+_TONGUE_SLIDE = np.array([0.0, 0.06, 0.33])
+"""How far the tip of the tongue comes out with tongueOut: up over the lower teeth, and forward."""
 
 
 def make_head_model(data_dir: Path, output: Path) -> None:
@@ -111,7 +111,7 @@ def _expressions(source: SourceHead, template: Template, mean: np.ndarray) -> np
     tongue = template.parts == Part.TONGUE
     depth = mean[tongue, 2]
     along = (depth - depth.min()) / (depth.max() - depth.min())
-    expressions[BLENDSHAPE_INDEX["tongueOut"], tongue] = along[:, None] ** 1.5 * _TONGUE_SLIDE
+    expressions[BLENDSHAPE_INDEX["tongueOut"], tongue] = along[:, None] ** 2 * _TONGUE_SLIDE
     return expressions
 
 

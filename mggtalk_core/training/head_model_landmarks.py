@@ -46,7 +46,9 @@ def bind_landmarks(fields: dict[str, np.ndarray], anchors: np.ndarray | None = N
     for side, rows in ((skin, _other_landmarks()), (skin[lower[skin].all(axis=1)], LOWER_LIP_RINGS),
                        (skin[~lower[skin].any(axis=1)], UPPER_LIP_RINGS)):  # fmt: skip
         chosen = np.array(rows)
-        corners[chosen], weights[chosen] = closest_on_triangles(points[chosen], fields["mean"], side)
+        middle = mirror[chosen] == chosen
+        for group, surface in ((chosen[~middle], side), (chosen[middle], _seam(fields, side))):
+            corners[group], weights[group] = closest_on_triangles(points[group], fields["mean"], surface)
     for rows, contour in contours(fields):
         corners[list(rows)], weights[list(rows)] = closest_on_contour(points[list(rows)], fields["mean"], contour)
     for rows, part in ((IRIS_LEFT, Part.EYE_LEFT), (IRIS_RIGHT, Part.EYE_RIGHT)):
@@ -92,6 +94,13 @@ def _skin_triangles(fields: dict[str, np.ndarray]) -> np.ndarray:
     outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
     facing = (normal * outwards).sum(axis=1) > 0.05
     return triangles[(fields["parts"][triangles] == Part.FACE).all(axis=1) & facing]
+
+
+def _seam(fields: dict[str, np.ndarray], triangles: np.ndarray) -> np.ndarray:
+    """Return the triangles' sides in the plane of symmetry, as flat triangles: where landmarks of the midline lie."""
+    middle = fields["mirror"][triangles] == triangles
+    sides = [triangles[middle[:, a] & middle[:, b]][:, [a, b, b]] for a, b in ((0, 1), (1, 2), (2, 0))]
+    return np.concatenate(sides)
 
 
 def moves_with_jaw(fields: dict[str, np.ndarray]) -> np.ndarray:

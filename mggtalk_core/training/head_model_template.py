@@ -19,7 +19,7 @@ POSES = (
 """Expressions, beside the neutral one, in which the decimated surface must stay close to the source's."""
 _IMPORTANCE = {
     Part.FACE: 1.0, Part.SCALP: 0.03, Part.MOUTH_SOCKET: 0.02, Part.EYE_SOCKET: 0.05, Part.GUMS: 0.15,
-    Part.TEETH: 0.3, Part.TONGUE: 0.3, Part.EYE_LEFT: 12.0, Part.EYE_RIGHT: 12.0,
+    Part.TEETH: 0.3, Part.TONGUE: 2.0, Part.EYE_LEFT: 12.0, Part.EYE_RIGHT: 12.0,
 }  # fmt: skip
 _LONGEST_EDGE = {
     Part.FACE: 0.11, Part.SCALP: 0.25, Part.MOUTH_SOCKET: 0.25, Part.EYE_SOCKET: 0.15, Part.GUMS: 0.15,
@@ -88,7 +88,8 @@ def _with_tongue(source: SourceHead, mirror: np.ndarray) -> np.ndarray:
     lower_teeth = source.neutral[(source.parts == Part.TEETH) & (follows > 0.05)]
     gap, _ = cKDTree(lower_teeth).query(source.neutral)
     x, y, z = source.neutral.T
-    tongue = (source.parts == Part.GUMS) & (follows > 0.12) & (gap > 0.035) & (y > -0.85) & (z < 0.14) & (abs(x) < 0.17)
+    inside = (gap > 0.025) & (y > -0.78) & (z < 0.14) & (z > -0.4) & (abs(x) < 0.17)
+    tongue = (source.parts == Part.GUMS) & (follows > 0.12) & inside
     parts = source.parts.copy()
     parts[tongue & tongue[mirror]] = Part.TONGUE
     return parts

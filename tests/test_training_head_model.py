@@ -1,0 +1,159 @@
+"""The making of the head model: decimation, closest points, margins, landmark measuring."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mggtalk_core.errors import InputError
+from mggtalk_core.head.camera import Camera
+from mggtalk_core.head.landmark_model import LandmarkModel
+from mggtalk_core.head.model import load_head_model
+from mggtalk_core.head.parts import Part
+from mggtalk_core.head.pose import rotation_matrix
+from mggtalk_core.training.head_model import make_head_model
+from mggtalk_core.training.head_model_decimate import SymmetricDecimator
+from mggtalk_core.training.head_model_landmarks import (
+    bind_landmarks,
+    closest_on_contour,
+    closest_on_triangles,
+    closest_weights,
+    read_anchors,
+)
+from mggtalk_core.training.head_model_margins import Margin
+from mggtalk_core.training.head_model_refine import refined_anchors
+from mggtalk_core.training.head_model_source import read_source
+
+MODEL = load_head_model()
+
+
+def sphere(rings=13, steps=24):
+    """A symmetric ball: vertices, triangles, and the vertex on the other side of x = 0."""
+    polar, around = np.linspace(0, np.pi, rings)[1:-1], np.arange(steps) * 2 * np.pi / steps
+    grid = [(np.sin(p) * np.sin(a), np.cos(p), np.sin(p) * np.cos(a)) for p in polar for a in around]
+    vertices = np.array([*grid, (0, 1, 0), (0, -1, 0)])
+    faces, top = [], len(grid)
+    for ring in range(rings - 3):
+        for step in range(steps):
+            a, b = ring * steps + step, ring * steps + (step + 1) % steps
+            faces += [(a, a + steps, b), (b, a + steps, b + steps)] if step < steps // 2 else [
+                (a, a + steps, b + steps), (a, b + steps, b)]  # fmt: skip
+    last = (rings - 3) * steps
+    for step in range(steps):
+        after = (step + 1) % steps
+        faces += [(top, step, after), (top + 1, last + after, last + step)]
+    mirror = [r * steps + (-s) % steps for r in range(rings - 2) for s in range(steps)] + [top, top + 1]
+    return vertices, np.array(faces), np.array(mirror)
+
+
+def decimated(target):
+    vertices, faces, mirror = sphere()
+    weight, longest = np.ones(len(vertices)), np.full(len(vertices), 1.0)
+    weight[:4] = np.inf
+    weight[mirror[:4]] = np.inf
+    kept, triangles = SymmetricDecimator(vertices[None], faces, mirror, weight, longest).run(target)
+    return vertices, mirror, kept, triangles
+
+
+def test_decimation_is_symmetric_keeps_what_it_must_and_stays_a_surface():
+    vertices, mirror, kept, triangles = decimated(140)
+    assert len(kept) <= 141
+    assert set(mirror[kept]) == set(kept) and set(range(4)) <= set(kept)
+    faces = {frozenset(face) for face in triangles.tolist()}
+    assert faces == {frozenset(mirror[list(face)].tolist()) for face in faces}
+    edges = np.concatenate((triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]))
+    assert len(np.unique(edges, axis=0)) == len(edges) == 2 * (len(kept) + len(triangles) - 2)  # Euler: one ball
+    corners = vertices[triangles]
+    volume = np.linalg.det(corners).sum() / 6
+    assert volume > 0.93 * np.linalg.det(vertices[sphere()[1]]).sum() / 6
+
+
+def test_decimation_respects_the_longest_edge():
+    vertices, _, _, triangles = decimated(0)
+    lengths = np.linalg.norm(vertices[triangles] - vertices[np.roll(triangles, 1, axis=1)], axis=-1)
+    assert lengths.max() <= 1.0
+
+
+def test_closest_point_on_a_triangle_beats_every_sample():
+    rng = np.random.default_rng(0)
+    corners, points = rng.normal(size=(50, 3, 3)), rng.normal(size=(50, 3))
+    weights = closest_weights(points, corners)
+    assert weights.min() >= -1e-9
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    found = np.linalg.norm((weights[..., None] * corners).sum(axis=1) - points, axis=1)
+    samples = rng.dirichlet((0.5, 0.5, 0.5), 4000)
+    best = np.linalg.norm(samples @ corners - points[:, None], axis=-1).min(axis=1)
+    assert (found <= best + 1e-12).all() and (best - found).max() < 0.2
+
+
+def test_points_on_surface_and_contour_are_found_again():
+    rng = np.random.default_rng(1)
+    vertices, faces, _ = sphere()
+    chosen, weights = faces[rng.integers(0, len(faces), 30)], rng.dirichlet((1, 1, 1), 30)
+    points = (vertices[chosen] * weights[..., None]).sum(axis=1)
+    corners, found = closest_on_triangles(points, vertices, faces)
+    np.testing.assert_allclose((vertices[corners] * found[..., None]).sum(axis=1), points, atol=1e-12)
+    line = np.arange(10)
+    corners, found = closest_on_contour(vertices[:9] * 0.4 + vertices[1:10] * 0.6, vertices, line)
+    np.testing.assert_allclose(found[:, :2], np.tile([0.4, 0.6], (9, 1)), atol=1e-9)
+
+
+def test_a_margin_closes_exactly_on_its_contour_and_fades_around_it():
+    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    loop = np.stack((-np.cos(angle), 0.3 * np.sin(angle), 0 * angle), axis=1)
+    far = np.array([[0.0, 2.0, 0.0], [0.0, -2.0, 0.0]])
+    vertices = np.concatenate((loop, far))
+    lower = vertices[:, 1] < 0
+    margin = Margin(vertices, np.arange(40), np.ones(42, bool), lower, 0.5)
+    closed = margin.close(vertices, margin.gaps(vertices), (0.5, 0.5))
+    np.testing.assert_allclose(closed[:40, 1], 0, atol=1e-9)
+    np.testing.assert_allclose(closed[40:], far)
+
+
+def test_shipped_landmarks_follow_from_the_shipped_anchors():
+    fields = {name: value.cpu().numpy() for name, value in vars(MODEL).items()}
+    fields["mean"] = fields["mean"].astype(np.float64)
+    corners, weights = bind_landmarks(fields)
+    places = (fields["mean"][corners] * weights[..., None]).sum(axis=1)
+    # float32 positions may move a point on an edge to the neighbouring triangle, not to another place
+    np.testing.assert_allclose(places, LandmarkModel.of(MODEL).mean, atol=1e-4)
+    assert np.linalg.norm(places[:468] - read_anchors(), axis=1).mean() < 2e-3
+
+
+def test_measuring_moves_landmarks_to_where_faces_show_them():
+    truth = LandmarkModel.of(MODEL)
+    camera, rng = Camera.for_crop(), np.random.default_rng(0)
+    faces = []
+    for _ in range(6):
+        rotation = rotation_matrix(rng.normal(0, 0.15, 3)) @ np.diag([1.0, -1.0, -1.0])
+        points = truth.points(rng.normal(0, 0.5, MODEL.modes), np.zeros(52), np.zeros(4)) @ rotation.T
+        pixels = camera.focal * points[:, :2] / (points[:, 2:] + 9) + 256
+        faces.append((np.concatenate((pixels, points[:, 2:] * camera.focal / 9), axis=1), np.zeros(52)))
+    fields = {name: value.cpu().numpy() for name, value in vars(MODEL).items()}
+    fields["mean"] = fields["mean"].astype(np.float64)
+    shifted = truth.mean[:468] + rng.normal(0, 0.012, (468, 3)) * [1, 1, 0]
+    corners, weights = bind_landmarks(fields, shifted)
+    bound = {"landmark_vertices": torch.from_numpy(corners), "landmark_weights": torch.from_numpy(weights).float()}
+    wrong = replace(MODEL, **bound)
+    before = np.linalg.norm(LandmarkModel.of(wrong).mean - truth.mean, axis=1)[:468].mean()
+    anchors, _ = refined_anchors(wrong, faces, rounds=2)
+    assert np.linalg.norm(anchors - truth.mean[:468], axis=1).mean() < 0.6 * before
+
+
+def test_a_missing_source_is_said_plainly(tmp_path):
+    with pytest.raises(InputError, match="ict_facekit.npz"):
+        make_head_model(tmp_path, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_shipped_mean_is_a_subset_of_the_source(shared):
+    from scipy.spatial import cKDTree
+
+    source = read_source(shared / "data" / "ict_facekit")
+    assert source.expression.shape[0] == 52 and abs(source.expression[51]).max() == 0
+    np.testing.assert_allclose(source.eye_centers.mean(axis=0), 0, atol=1e-9)
+    distance, _ = cKDTree(source.neutral).query(MODEL.mean.numpy())
+    away = (MODEL.parts != Part.MOUTH_SOCKET).numpy() & (abs(MODEL.mean[:, 1].numpy() + 0.69) > 0.2)
+    assert distance[away].max() < 5e-3  # made exactly symmetric: up to half the source's asymmetry
+    assert distance.max() < 0.02  # lips brought together
