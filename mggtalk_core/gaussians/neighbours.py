@@ -129,9 +129,9 @@ def _fallback(
     ]
     right = torch.zeros_like(rest)
     right[:, 0] = 1.0
-    guess_x = torch.where(alone[1], right, torch.linalg.cross(found[1], facing))
+    guess_x = torch.where(alone[1], right, torch.linalg.cross(facing, found[1]))
     guess_x = guess_x - (guess_x * facing).sum(-1, keepdim=True) * facing
     guess_x = torch.nn.functional.normalize(guess_x, dim=-1) * spacing
-    guess_y = torch.linalg.cross(facing, torch.where(alone[0], guess_x, found[0]))
+    guess_y = torch.linalg.cross(torch.where(alone[0], guess_x, found[0]), facing)
     guess_y = torch.nn.functional.normalize(guess_y, dim=-1) * spacing
     return torch.stack((torch.where(alone[0], guess_x, 0.0), torch.where(alone[1], guess_y, 0.0)))
