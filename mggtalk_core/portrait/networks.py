@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import tempfile
 import threading
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 MAX_THREADS = 4
+CHATTER = b"INFO: Created TensorFlow Lite XNNPACK delegate"
+
+_stderr_lock = threading.Lock()
 
 
 class Network:
@@ -20,8 +27,9 @@ class Network:
         from ai_edge_litert.interpreter import Interpreter
 
         threads = min(MAX_THREADS, os.cpu_count() or 1)
-        self._interpreter = Interpreter(model_content=content, num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with _without_chatter():
+            self._interpreter = Interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
         self._lock = threading.Lock()
@@ -38,3 +46,25 @@ def load_networks(bundle: Path, members: tuple[str, ...]) -> list[Network]:
     """Load networks out of a MediaPipe task file, which is a zip of tflite files."""
     with zipfile.ZipFile(bundle) as archive:
         return [Network(archive.read(member)) for member in members]
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Take LiteRT's greeting out of standard error, which has no setting for it; all else is passed on afterwards."""
+    with _stderr_lock:
+        try:
+            held, stderr = tempfile.TemporaryFile(), os.dup(2)
+        except OSError:  # no standard error, or no room for a temporary file
+            yield
+            return
+        with held:
+            try:
+                os.dup2(held.fileno(), 2)
+                yield
+            finally:
+                if sys.stderr is not None:
+                    sys.stderr.flush()
+                os.dup2(stderr, 2)
+                os.close(stderr)
+                held.seek(0)
+                os.write(2, b"".join(line for line in held if not line.startswith(CHATTER)))
