@@ -51,10 +51,13 @@ def load_networks(bundle: Path, members: tuple[str, ...]) -> list[Network]:
 @contextlib.contextmanager
 def _without_chatter() -> Iterator[None]:
     """Take LiteRT's greeting out of standard error, which has no setting for it; all else is passed on afterwards."""
+    if sys.__stderr__ is None:  # a program without a console: descriptor 2 may be any file
+        yield
+        return
     with _stderr_lock:
         try:
             held, stderr = tempfile.TemporaryFile(), os.dup(2)
-        except OSError:  # no standard error, or no room for a temporary file
+        except OSError:  # no room for a temporary file
             yield
             return
         with held:
@@ -62,9 +65,9 @@ def _without_chatter() -> Iterator[None]:
                 os.dup2(held.fileno(), 2)
                 yield
             finally:
-                if sys.stderr is not None:
-                    sys.stderr.flush()
+                sys.__stderr__.flush()
                 os.dup2(stderr, 2)
                 os.close(stderr)
                 held.seek(0)
-                os.write(2, b"".join(line for line in held if not line.startswith(CHATTER)))
+                sys.__stderr__.buffer.writelines(line for line in held if not line.startswith(CHATTER))
+                sys.__stderr__.flush()
