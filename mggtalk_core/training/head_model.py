@@ -17,6 +17,8 @@ from .head_model_source import SourceHead, read_source
 from .head_model_template import Template, make_template
 
 IDENTITY_MODES = 50
+_TONGUE_TIP = 0.08
+"""Depth from which the tongue comes out as a whole, so that its rounded tip stays round."""
 _EYES = (Part.EYE_LEFT, Part.EYE_RIGHT)
 _TONGUE_SLIDE = np.array([0.0, 0.06, 0.33])
 """How far the tip of the tongue comes out with tongueOut: up over the lower teeth, and forward."""
@@ -109,9 +111,10 @@ def _expressions(source: SourceHead, template: Template, mean: np.ndarray) -> np
     expressions = source.expression[:, template.kept].copy()
     expressions[:, np.isin(template.parts, _EYES)] = 0.0
     tongue = template.parts == Part.TONGUE
-    depth = mean[tongue, 2]
-    along = (depth - depth.min()) / (depth.max() - depth.min())
-    expressions[BLENDSHAPE_INDEX["tongueOut"], tongue] = along[:, None] ** 2 * _TONGUE_SLIDE
+    height, depth = mean[tongue, 1], mean[tongue, 2]
+    along = np.clip((depth - depth.min()) / (_TONGUE_TIP - depth.min()), 0.0, 1.0)
+    back = np.clip((height + 0.75) / 0.04, 0.0, 1.0)  # the underside stays where it grows out of the gums
+    expressions[BLENDSHAPE_INDEX["tongueOut"], tongue] = (along**2 * back)[:, None] * _TONGUE_SLIDE
     return expressions
 
 

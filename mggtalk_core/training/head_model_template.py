@@ -88,7 +88,7 @@ def _with_tongue(source: SourceHead, mirror: np.ndarray) -> np.ndarray:
     lower_teeth = source.neutral[(source.parts == Part.TEETH) & (follows > 0.05)]
     gap, _ = cKDTree(lower_teeth).query(source.neutral)
     x, y, z = source.neutral.T
-    inside = (gap > 0.025) & (y > -0.78) & (z < 0.14) & (z > -0.4) & (abs(x) < 0.17)
+    inside = (gap > 0.035) & (y > -0.76) & (z < 0.14) & (z > -0.4) & (abs(x) < 0.17)
     tongue = (source.parts == Part.GUMS) & (follows > 0.12) & inside
     parts = source.parts.copy()
     parts[tongue & tongue[mirror]] = Part.TONGUE
