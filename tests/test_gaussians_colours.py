@@ -1,0 +1,170 @@
+"""Colours: what the picture shows, what it hides, and what has to be guessed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mggtalk_core.gaussians import skin
+from mggtalk_core.gaussians.inner import (
+    IRIS_ANGLE,
+    PROFILE_BINS,
+    PROFILE_STEP,
+    eyeball_angle,
+    eyeball_profile,
+    inner_colours,
+    profile_colours,
+)
+from mggtalk_core.head.model import gaze_rotations, load_head_model
+from mggtalk_core.head.parts import Part
+from tests.head_samples import model_head
+
+LIGHT = torch.tensor([0.8, 0.6, 0.5])
+
+
+@pytest.fixture(scope="module")
+def turned():
+    return model_head(yaw=35.0)
+
+
+def is_skin(model):
+    return (model.parts == int(Part.FACE)) | (model.parts == int(Part.SCALP))
+
+
+def painted(head, crop):
+    portrait = replace(head.portrait, crop=crop)
+    return skin.skin_colours(portrait, head.model, head.points.fit, head.binding.rest)
+
+
+def gradient():
+    """A picture whose colour says the pixel it lies in."""
+    y, x = torch.meshgrid(torch.arange(512) + 0.5, torch.arange(512) + 0.5, indexing="ij")
+    return torch.stack((x / 512, y / 512, torch.full_like(x, 0.25)))
+
+
+def test_pictures_are_read_at_continuous_pixels():
+    pixels = torch.tensor([[0.5, 0.5], [10.25, 300.0], [511.5, 7.75]])
+    assert torch.allclose(skin.sample_picture(gradient(), pixels)[:, :2], pixels / 512, atol=1e-6)
+    beyond = skin.sample_picture(gradient(), torch.tensor([[-50.0, 100.0]]))
+    assert torch.allclose(beyond[0, :2], torch.tensor([0.5, 100.0]) / 512, atol=1e-6)
+
+
+def test_a_picture_of_one_colour_makes_skin_of_that_colour(turned):
+    colour = torch.tensor([0.7, 0.4, 0.3])
+    found = painted(turned, colour[:, None, None].expand(3, 512, 512).contiguous())
+    assert torch.allclose(found[is_skin(turned.model)], colour, atol=1e-5)
+
+
+def test_seen_skin_has_the_colour_of_its_pixel_and_hidden_skin_that_of_its_twin(turned):
+    colours = painted(turned, gradient())
+    projected = turned.points.fit.camera.project(turned.binding.rest)[:, :2]
+    own = (colours[:, :2] - projected / 512).norm(dim=1) < 1e-5
+    twin = (colours[:, :2] - (projected / 512)[turned.model.mirror]).norm(dim=1) < 1e-5
+    face = turned.model.parts == int(Part.FACE)
+    left = turned.binding.rest[:, 0] > 0.3
+    # The head is turned to the subject's left: the left cheek is hidden, the right one seen.
+    right = turned.binding.rest[:, 0] < -0.3
+    assert own[face & right].float().mean() > 0.7
+    assert twin[face & left].float().mean() > 0.5
+
+
+def test_diffusion_never_leaves_the_range_of_what_is_known(turned):
+    colours = painted(turned, gradient())[is_skin(turned.model)]
+    inside = (turned.portrait.matte[0] > 0.5).nonzero()
+    low, high = (inside.amin(dim=0) / 512).flip(0), ((inside.amax(dim=0) + 1) / 512).flip(0)
+    assert (colours[:, :2] >= low - 1e-4).all() and (colours[:, :2] <= high + 1e-4).all()
+    assert torch.allclose(colours[:, 2], torch.tensor(0.25), atol=1e-5)
+
+
+def diffused(share=0.1):
+    model = load_head_model()
+    random = torch.Generator().manual_seed(3)
+    known = is_skin(model) & (torch.rand(len(model.mean), generator=random) < share)
+    colours = torch.rand(len(model.mean), 3, generator=random)
+    return model, known, colours, skin._diffuse(colours * known[:, None], known, model)
+
+
+def test_diffusion_keeps_what_is_known():
+    _, known, colours, result = diffused()
+    assert torch.allclose(result[known], colours[known], atol=1e-6)
+
+
+def test_diffusion_is_harmonic():
+    """A free vertex is the mean of its neighbours, an inner edge counting for both of its triangles."""
+    model, known, _, result = diffused()
+    skin_vertex = is_skin(model)
+    faces = model.triangles[skin_vertex[model.triangles].all(dim=1)]
+    pairs = torch.cat([faces[:, [a, b]] for a in range(3) for b in range(3) if a != b])
+    total = torch.zeros(len(result), 3, dtype=torch.float64).index_add_(0, pairs[:, 0], result[pairs[:, 1]].double())
+    degree = torch.bincount(pairs[:, 0], minlength=len(result))
+    free = skin_vertex & ~known & (degree > 0)
+    assert free.sum() > 1000
+    assert torch.allclose(total[free] / degree[free, None], result[free].double(), atol=1e-5)
+
+
+def test_diffusion_without_anything_known_is_grey():
+    model = load_head_model()
+    nothing = torch.zeros(len(model.mean), dtype=torch.bool)
+    result = skin._diffuse(torch.zeros(len(model.mean), 3), nothing, model)
+    assert torch.allclose(result, torch.tensor(0.5), atol=1e-5)
+
+
+@pytest.mark.parametrize("gaze", [(0.0, 0.0), (0.4, 0.0), (0.0, -0.3), (-0.25, 0.2)])
+def test_eyeball_angle_is_measured_from_the_line_of_sight(gaze):
+    """The same sense of rotation as the head model's own eyeballs."""
+    gaze = torch.tensor(gaze)
+    turn = gaze_rotations(gaze.repeat(2))[0]
+    wanted = torch.tensor([0.0, 0.3, 1.0, 2.5])
+    directions = torch.stack((wanted.sin(), torch.zeros(4), wanted.cos()), dim=1) @ turn.T
+    center = torch.tensor([0.3, 0.0, -0.1])
+    found = eyeball_angle(center + 0.12 * directions, center, gaze)
+    # The arc cosine loses half of float32's digits near 0.
+    assert torch.allclose(found, wanted, atol=1e-3)
+
+
+def test_eyeball_profile_reads_the_picture_where_it_is_trusted():
+    angle = torch.linspace(0.0, 1.0, 4000)
+    red = torch.stack((angle, 1.0 - angle, torch.full_like(angle, 0.5)), dim=1)
+    red[::10] = 1.0  # glints, which the median leaves out
+    profile = eyeball_profile(angle, red, LIGHT)
+    centers = (torch.arange(PROFILE_BINS) + 0.5) * PROFILE_STEP
+    iris = centers < 1.3 * IRIS_ANGLE
+    assert (profile[iris, 0] - centers[iris]).abs().max() < 0.3 * PROFILE_STEP
+    # Beyond the iris all is one white: lids and lashes would darken it.
+    assert (profile[~iris] == profile[-1]).all()
+    assert profile[-1, 0] > 1.2 * IRIS_ANGLE
+
+
+def test_eyeball_profile_of_shut_eyes_is_a_guess_from_the_light():
+    nothing = torch.zeros(0)
+    profile = eyeball_profile(nothing, torch.zeros(0, 3), LIGHT)
+    pupil, iris, white = profile[1].mean(), profile[8].mean(), profile[-1].mean()
+    assert 0.0 < pupil < iris < white < LIGHT.mean() * 1.01
+    dim = eyeball_profile(nothing, torch.zeros(0, 3), 0.5 * LIGHT)
+    assert torch.allclose(dim, 0.5 * profile)
+
+
+def test_profile_is_read_linearly_between_bins_and_held_beyond():
+    profile = torch.arange(PROFILE_BINS, dtype=torch.float32)[:, None].expand(-1, 3)
+    angle = torch.tensor([0.0, 0.5 * PROFILE_STEP, 4.0 * PROFILE_STEP, 3.0])
+    wanted = torch.tensor([0.0, 0.0, 3.5, PROFILE_BINS - 1.0])
+    assert torch.allclose(profile_colours(profile, angle), wanted[:, None].expand(-1, 3), atol=2e-3)
+
+
+def test_the_mouth_grows_darker_inwards_and_follows_the_light():
+    model = load_head_model()
+    colours = inner_colours(model, model.mean, LIGHT)
+    socket = model.parts == int(Part.MOUTH_SOCKET)
+    depth = model.mean[socket, 2]
+    front, back = (
+        colours[socket][depth >= torch.quantile(depth, 0.95)],
+        colours[socket][depth <= torch.quantile(depth, 0.5)],
+    )
+    assert front.mean() > 2.0 * back.mean() > 0.0
+    teeth, tongue = (colours[model.parts == int(part)].mean(dim=0) for part in (Part.TEETH, Part.TONGUE))
+    assert teeth.mean() > tongue.mean()
+    assert tongue[0] > 1.3 * tongue[2]
+    # Half the light, half the colour, the same tint.
+    assert torch.allclose(inner_colours(model, model.mean, 0.5 * LIGHT), 0.5 * colours, atol=1e-6)
+    outside = is_skin(model)
+    assert not colours[outside].any()
