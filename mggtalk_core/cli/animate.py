@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..animate import Job, animate
 from ..errors import InputError
+from ..media.atomic import check_outputs
 from ..weights.policy import using_policy
 from .console import progress_bar, say, write_json
 from .options import add_settings, add_view, settings_of
@@ -50,5 +51,9 @@ def job_of(arguments: argparse.Namespace) -> Job:
         raise InputError(f"--size {arguments.size} is not usable: choose between 64 and 4096.")
     if arguments.output.suffix.lower() != ".mp4":
         raise InputError(f"Cannot write {arguments.output}: the name must end in .mp4.")
+    if arguments.max_frames is not None and arguments.max_frames < 1:
+        raise InputError(f"--max-frames {arguments.max_frames} is not usable: give at least 1.")
+    inputs = (arguments.portrait, arguments.audio, arguments.video, arguments.motion)
+    check_outputs((arguments.output, arguments.report), inputs)
     names = ("portrait", "output", "audio", "video", "motion", "fps", "size", "framing", "seed", "max_frames")
     return Job(**{name: getattr(arguments, name) for name in names}, settings=settings_of(arguments))

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+from ..media.atomic import check_outputs
 from ..media.samples import SPEECH, sample_portrait
 from .console import progress_bar, say, write_json
 
@@ -32,6 +34,9 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
     """Time the pipeline."""
     from ..evaluation.speed import benchmark_pipeline
 
+    if arguments.frames < 1:
+        raise InputError(f"--frames {arguments.frames} is not usable: give at least 1.")
+    check_outputs((arguments.report,))
     with tempfile.TemporaryDirectory() as folder, progress_bar("frames") as on_step:
         portrait = arguments.portrait or sample_portrait(Path(folder))
         result = benchmark_pipeline(portrait, arguments.audio, arguments.frames, on_step=on_step)
@@ -42,6 +47,7 @@ def run_render(arguments: argparse.Namespace) -> int:
     """Time the rasteriser."""
     from ..render.speed import benchmark_render
 
+    check_outputs((arguments.report,))
     with progress_bar("scenes", unit="scene") as on_step:
         result = benchmark_render(on_step=on_step)
     return _finish(arguments, result)
@@ -51,6 +57,7 @@ def run_bini(arguments: argparse.Namespace) -> int:
     """Time the integration of normals."""
     from ..evaluation.speed_bini import benchmark_bini
 
+    check_outputs((arguments.report,))
     return _finish(arguments, benchmark_bini())
 
 

@@ -14,8 +14,9 @@ from ..progress import OnStep
 
 
 def say(line: str) -> None:
-    """Write one line to standard output."""
-    sys.stdout.write(line + "\n")
+    """Write one line to standard output, with escapes for what its encoding does not have."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..clock import StageClock, peak_memory_mb
 from ..errors import InputError
 from ..gaussians.files import write_gaussians
+from ..media.atomic import check_outputs
 from ..media.images import read_image
 from ..pipeline import reconstruct
 from ..weights.policy import using_policy
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Reconstruct and say where the file is."""
     if arguments.output.suffix.lower() not in (".ply", ".safetensors"):
         raise InputError(f"Cannot write {arguments.output}: the name must end in .ply or .safetensors.")
+    check_outputs((arguments.output, arguments.report), (arguments.portrait,))
     clock = StageClock()
     with using_policy(commercial_safe=arguments.commercial_safe), progress_bar("stages", unit="stage") as on_step:
         head = reconstruct(read_image(arguments.portrait), settings_of(arguments), clock=clock, on_step=on_step)

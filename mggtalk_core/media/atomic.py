@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
@@ -28,6 +28,22 @@ def reserve(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise unwritable(target, error) from error
     return temporary
+
+
+def check_outputs(
+    outputs: Iterable[str | os.PathLike[str] | None], inputs: Iterable[str | os.PathLike[str] | None] = ()
+) -> None:
+    """Refuse outputs that could not be written at the end of long work; None stands for one that is not wanted.
+
+    Raises:
+        InputError: an output that `reserve` refuses, that is one of the inputs, or that is named twice.
+    """
+    taken = {Path(path).resolve() for path in inputs if path is not None}
+    for path in (Path(path) for path in outputs if path is not None):
+        if path.resolve() in taken:
+            raise InputError(f"Cannot write {path}: it is read or written by this command already; use another name.")
+        taken.add(path.resolve())
+        reserve(path).unlink(missing_ok=True)
 
 
 def unwritable(path: str | os.PathLike[str], error: OSError) -> InputError:
