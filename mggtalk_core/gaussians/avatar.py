@@ -29,9 +29,11 @@ PROBES: tuple[dict[str, float], ...] = (
     {"mouthUpperUpLeft": 1.0, "mouthUpperUpRight": 1.0, "mouthLowerDownLeft": 1.0, "mouthLowerDownRight": 1.0},
 )
 """Expressions that open lips and lids: pixels that they part are not neighbours."""
-LID_MARGIN, LIP_MARGIN = 0.012, 0.03
-LIP_SLOPE = 0.6
+LID_MARGIN, LIP_MARGIN = 0.012, 0.04
+LIP_SLOPE = 2.0
 EDGE_SOFTNESS = 0.012
+NOSE_CLEARANCE = 0.05
+"""The nostrils begin farther than this above the lips, units."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Avatar(Record):
     apertures: tuple[Aperture, ...]
     behind: tuple[Int[Tensor, "k"], ...]
     """For each aperture the rows of the points that show only through it."""
+    cheeks: Int[Tensor, "k"]
+    """Rows of the backing beside the mouth, whose inner side shows when it opens."""
     colours: Float[Tensor, "g 3"]
     """Base colour of every Gaussian: points, then children."""
     opacities: Float[Tensor, "g"]
@@ -70,10 +74,18 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         discs=discs_on(points.triangle[seen:], binding.model.triangles, binding.rest),
         apertures=apertures,
         behind=behind,
+        cheeks=_cheeks(points, binding),
         colours=torch.cat((colours, colours[:seen])),
         opacities=torch.cat((opacities, opacities[:seen])),
         labels=torch.cat((points.labels, child_label)),
     )
+
+
+def _cheeks(points: HeadPoints, binding: Binding) -> Int[Tensor, "k"]:
+    """Return the backing below the nose, whose own inner walls must keep their colour."""
+    top = binding.rest[binding.model.inner_lip, 1].amax() + NOSE_CLEARANCE
+    rows = points.with_label(Label.BACKING)
+    return rows[points.positions[rows, 1] < top]
 
 
 def _tangents(points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]) -> Tangents:

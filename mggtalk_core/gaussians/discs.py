@@ -21,9 +21,7 @@ class Discs(Record):
     weights: Float[Tensor, "2 k 3"]
     """Vertex weights, summing to 0, whose combination is each of the two spacing vectors."""
 
-    def __call__(
-        self, vertices: Float[Tensor, "vertices 3"]
-    ) -> tuple[Float[Tensor, "k 4"], Float[Tensor, "k 3"]]:
+    def __call__(self, vertices: Float[Tensor, "vertices 3"]) -> tuple[Float[Tensor, "k 4"], Float[Tensor, "k 3"]]:
         """Return quaternions of the discs on a deformed mesh, and their spacing along the principal axes."""
         along = [embedding_bag(self.vertices, vertices, per_sample_weights=w, mode="sum") for w in self.weights]
         return ellipse_frames(along[0], along[1])

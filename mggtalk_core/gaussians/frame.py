@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..head.camera import Camera
 from ..motion.deform import deform, model_vertices
 from .avatar import Avatar
 from .densify import CHILD_SHRINK, child_offset
@@ -20,12 +21,19 @@ Small, since at one pixel's distance the rasteriser's own low-pass filter alread
 """
 WIDE_SPREAD = 0.43
 """The same for the part of the distance beyond one pixel, where that filter no longer helps."""
+CAVITY = (0.25, 0.12, 0.12)
+"""What is left of red, green and blue on skin seen from inside the mouth."""
 DISC_SPREAD = 0.6
 """The same on the head model, whose points lie less regularly."""
 
 
-def frame_gaussians(avatar: Avatar, beta: Float[Tensor, "52"], gaze: Float[Tensor, "4"]) -> Gaussians:
-    """Return the Gaussians of one expression: visible (eq. 4), mirrored (eq. 5), model-made, and children (eq. 6)."""
+def frame_gaussians(
+    avatar: Avatar, beta: Float[Tensor, "52"], gaze: Float[Tensor, "4"], camera: Camera | None = None
+) -> Gaussians:
+    """Return the Gaussians of one expression: visible (eq. 4), mirrored (eq. 5), model-made, and children (eq. 6).
+
+    ``camera`` (the source's by default) tells which backing is seen from inside the mouth and lies in the dark.
+    """
     points, count, seen = avatar.points, avatar.points.visible_count, avatar.seen_count
     positions = deform(points, avatar.binding, beta, gaze)
     vertices = model_vertices(avatar.binding.model, points.fit, beta.to(positions), gaze.to(positions))
@@ -44,7 +52,7 @@ def frame_gaussians(avatar: Avatar, beta: Float[Tensor, "52"], gaze: Float[Tenso
         quats=torch.cat((quats, disc_quats, quats)),
         scales=torch.cat((scales, DISC_SPREAD * disc_spacing, scales)),
         opacities=opacities,
-        sh=_harmonics(avatar),
+        sh=_harmonics(avatar, _turned_away(avatar, vertices, camera or points.fit.camera)),
         labels=avatar.labels,
     )
 
@@ -68,9 +76,21 @@ def _shown(
     return avatar.opacities * torch.cat((factor, factor[: avatar.seen_count]))
 
 
-def _harmonics(avatar: Avatar) -> Float[Tensor, "g 4 3"]:
+def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "g"]:
+    """Return the backing whose inner side the camera sees: the cheeks from within an open mouth."""
+    corners = vertices[avatar.discs.vertices[avatar.cheeks - avatar.seen_count]]
+    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    position = -camera.rotation.T @ camera.translation
+    hidden = torch.zeros_like(avatar.labels, dtype=torch.bool)
+    hidden[avatar.cheeks] = ((position - corners[:, 0]) * normal).sum(dim=-1) < 0.0
+    return hidden
+
+
+def _harmonics(avatar: Avatar, dark: Bool[Tensor, "g"]) -> Float[Tensor, "g 4 3"]:
     sh = torch.zeros(len(avatar.colours), 4, 3, device=avatar.colours.device)
-    sh[:, 0] = (avatar.colours - 0.5) / SH_C0
+    sh[:, 0] = (
+        torch.where(dark[:, None], avatar.colours * avatar.colours.new_tensor(CAVITY), avatar.colours) - 0.5
+    ) / SH_C0
     first, last = avatar.points.visible_count, avatar.seen_count
     sh[first:last] = reflect_harmonics(sh[first:last])
     return sh

@@ -20,7 +20,13 @@ BASE_COLOURS: dict[Part, tuple[float, float, float]] = {
 """Albedo under white light; tinted and scaled by the light on the face."""
 CAVITY_DEPTH = 0.45
 """Light inside the mouth falls to `CAVITY_FLOOR` over this depth, units of 10 cm."""
-CAVITY_FLOOR = 0.12
+CAVITY_FLOOR: dict[Part, float] = {
+    Part.MOUTH_SOCKET: 0.15,
+    Part.GUMS: 0.25,
+    Part.TEETH: 0.35,
+    Part.TONGUE: 0.55,
+}
+"""Tongue and teeth are moist and catch what light there is; the socket behind them is nearly black."""
 PROFILE_BINS = 24
 PROFILE_STEP = 0.045
 """Radians per bin of the eyeball's colour profile around the line of sight: about a fifth of the iris."""
@@ -44,15 +50,16 @@ def inner_colours(
     for part, albedo in BASE_COLOURS.items():
         rows = model.parts == part
         if bool(rows.any()):
-            shade = _cavity_shade(rest[rows], rest[model.inner_lip]) if part != Part.EYE_SOCKET else 1.0
+            floor = CAVITY_FLOOR.get(part)
+            shade = 1.0 if floor is None else _cavity_shade(rest[rows], rest[model.inner_lip], floor)
             colours[rows] = (rest.new_tensor(albedo) * tint * brightness * 1.25)[None] * shade
     return colours.clamp(0.0, 1.0)
 
 
-def _cavity_shade(points: Float[Tensor, "k 3"], lips: Float[Tensor, "m 3"]) -> Float[Tensor, "k 1"]:
+def _cavity_shade(points: Float[Tensor, "k 3"], lips: Float[Tensor, "m 3"], floor: float) -> Float[Tensor, "k 1"]:
     """Return how much light reaches points that lie behind the lips."""
     behind = (lips[:, 2].amax() - points[:, 2]).clamp(min=0.0)
-    return (1.0 - behind / CAVITY_DEPTH).clamp(min=CAVITY_FLOOR)[:, None]
+    return (1.0 - behind / CAVITY_DEPTH).clamp(min=floor)[:, None]
 
 
 def eyeball_angle(

@@ -32,7 +32,7 @@ class AnalyticSequence:
 
     def frame(self, index: int) -> Gaussians:
         """Return the canonical Gaussians of one frame."""
-        return frame_gaussians(self.avatar, self.motion.beta[index], self.motion.gaze[index])
+        return frame_gaussians(self.avatar, self.motion.beta[index], self.motion.gaze[index], self.camera(index))
 
     def camera(self, index: int) -> Camera:
         """Return the camera of one frame; it carries the head's pose."""

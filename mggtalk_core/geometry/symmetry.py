@@ -12,6 +12,7 @@ from ..head.parts import Part
 from .interior import HiddenPoints, hidden_points
 from .points import HeadPoints, Label
 from .surface import Surface
+from .teeth import with_seen_teeth
 from .voxel import Occlusion, voxel_filter
 
 OPAQUE = 0.8
@@ -47,6 +48,7 @@ def symmetric_geometry(
         InputError: a mask of another size, or a setting that `voxel_filter` refuses.
 
     """
+    surface = with_seen_teeth(surface, model)
     rows, columns = torch.nonzero(surface.mask, as_tuple=True)
     visible = surface.position_map[:, rows, columns].T
     source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)

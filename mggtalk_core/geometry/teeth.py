@@ -1,0 +1,68 @@
+"""Which teeth the picture shows: a bright pixel between the lips belongs to the upper row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..head.model import HeadModel
+from ..head.parts import Part
+from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from .surface import Surface
+
+BRIGHT = 0.62
+"""Darkest channel of a tooth over the brightness of the face: lips and tongue are redder, the cavity is darker."""
+RIGID = 1e-3
+"""Teeth that an open jaw moves by less than this, in units of 10 cm, are the upper row."""
+
+
+def with_seen_teeth(surface: Surface, model: HeadModel) -> Surface:
+    """Return the surface with bright pixels inside the mouth assigned to the nearest upper tooth.
+
+    The model's rows of teeth seldom lie where the person's do, and a smile shows the upper row: left on the lower row
+    or the tongue, its pixels would travel down with the jaw.
+    """
+    rows, columns = torch.nonzero(_mouth_pixels(surface, model) & _bright(surface), as_tuple=True)
+    upper = upper_teeth(model)
+    if not len(rows) or not len(upper):
+        return surface
+    fit = surface.fit
+    vertices = model.vertices(fit.identity, fit.beta_s, fit.gaze) + fit.offsets
+    centers = fit.camera.project(vertices[model.triangles[upper]].mean(dim=1))[:, :2]
+    nearest = _nearest(torch.stack((columns, rows), dim=1) + 0.5, centers)
+    triangle, barycentric = surface.triangle.clone(), surface.barycentric.clone()
+    triangle[rows, columns] = upper[nearest].to(triangle.dtype)
+    barycentric[:, rows, columns] = 1.0 / 3.0
+    return replace(surface, triangle=triangle, barycentric=barycentric)
+
+
+def upper_teeth(model: HeadModel) -> Int[Tensor, "k"]:
+    """Return the triangles of the upper teeth: those that stay when the jaw opens."""
+    still = model.expression_basis[BLENDSHAPE_INDEX["jawOpen"]].norm(dim=-1) < RIGID
+    chosen = (model.parts == int(Part.TEETH)) & still
+    return torch.nonzero(chosen[model.triangles].all(dim=1)).squeeze(-1)
+
+
+def _mouth_pixels(surface: Surface, model: HeadModel) -> Bool[Tensor, "512 512"]:
+    part = model.parts[model.triangles[surface.triangle.clamp(min=0).long(), 0]]
+    parts = (Part.TEETH, Part.GUMS, Part.TONGUE, Part.MOUTH_SOCKET)
+    inside = torch.stack([part == int(each) for each in parts]).any(dim=0)
+    return inside & (surface.triangle >= 0) & surface.mask
+
+
+def _bright(surface: Surface) -> Bool[Tensor, "512 512"]:
+    """Return the pixels whose darkest channel comes near the brightness of the face."""
+    crop, landmarks = surface.portrait.crop, surface.portrait.landmarks[:468, :2].long().clamp(0, 511)
+    face = crop[:, landmarks[:, 1], landmarks[:, 0]].mean(dim=0)
+    return crop.amin(dim=0) > BRIGHT * torch.quantile(face, 0.75)
+
+
+def _nearest(pixels: Float[Tensor, "k 2"], centers: Float[Tensor, "m 2"]) -> Int[Tensor, "k"]:
+    from scipy.spatial import cKDTree
+
+    found = cKDTree(centers.cpu().numpy()).query(pixels.cpu().numpy())[1]
+    return torch.from_numpy(np.asarray(found, dtype=np.int64)).to(pixels.device)
