@@ -45,7 +45,8 @@ def model_fit(model: HeadModel, yaw: float = 0.0, seed: int = 0, **shapes: float
     camera = Camera.for_crop().posed(
         camera_rotation(*torch.tensor([yaw, 0.0, 0.0])).float(), torch.tensor([0.0, 0.1, 11.0])
     )
-    offsets = 0.003 * torch.randn(model.mean.shape, generator=random)
+    # As smooth as those of a real fit: shut lids and lips must stay shut.
+    offsets = torch.tensor([0.003, -0.002, 0.004]).expand_as(model.mean) * model.mean[:, 2:].clamp(min=0.0)
     return HeadFit(identity, expression(**shapes), torch.zeros(4), camera, offsets, 0.0)
 
 
@@ -64,7 +65,8 @@ def _points(model, fit, vertices, triangle, barycentric) -> HeadPoints:
     seen, weights = triangle[row, column].long(), barycentric[:, row, column].T.contiguous()
     positions = (vertices[model.triangles[seen]] * weights[..., None]).sum(dim=1)
     hair = row < row.min() + HAIR_ROWS
-    positions[hair, 1] += 0.2
+    center = -fit.camera.rotation.T @ fit.camera.translation
+    positions[hair] += 0.2 * torch.nn.functional.normalize(center - positions[hair], dim=1)
     twins = torch.arange(0, len(row), 17)
     hidden = torch.nonzero(model.parts[model.triangles[:, 0]] >= int(Part.MOUTH_SOCKET)).squeeze(-1)
     inside = vertices[model.triangles[hidden]].mean(dim=1)

@@ -1,0 +1,215 @@
+"""The Gaussians of one expression, their calibration against the picture, and sequences of them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mggtalk_core.evaluation.metrics import psnr
+from mggtalk_core.gaussians.avatar import build_avatar
+from mggtalk_core.gaussians.calibrate import FLAT, GAIN, REACH, calibrate
+from mggtalk_core.gaussians.colours import LARGEST_OPACITY
+from mggtalk_core.gaussians.frame import frame_gaussians
+from mggtalk_core.gaussians.gaussians import SH_C0
+from mggtalk_core.gaussians.predict import predict_gaussians, with_motion
+from mggtalk_core.geometry.points import Label
+from mggtalk_core.head.parts import Part
+from mggtalk_core.motion.driven import DrivenPoints
+from mggtalk_core.motion.still import still_motion
+from mggtalk_core.motion.timing import take
+from mggtalk_core.render.rasterize import render
+from tests.head_samples import FLIP_X, expression, model_head
+
+
+@pytest.fixture(scope="module")
+def head():
+    return model_head(jawOpen=0.15)
+
+
+@pytest.fixture(scope="module")
+def avatar(head):
+    return build_avatar(head.portrait, head.points, head.binding)
+
+
+@pytest.fixture(scope="module")
+def rest(head, avatar):
+    return frame_gaussians(avatar, head.points.fit.beta_s, head.points.fit.gaze)
+
+
+def draw(gaussians, camera, background):
+    seen = render(gaussians, camera, background, backend="numba")
+    return seen.rgb, seen.alpha, seen.depth
+
+
+def part_of_points(head):
+    return head.model.parts[head.model.triangles[head.points.triangle.clamp(min=0), 0]].long()
+
+
+def interior(head, *parts):
+    """Rows of the model-made points of some parts."""
+    part = part_of_points(head)
+    chosen = torch.isin(part, torch.tensor([int(p) for p in parts]))
+    return torch.nonzero(chosen & (head.points.labels == int(Label.INTERIOR))).squeeze(-1)
+
+
+def test_means_at_rest_are_the_points(head, rest):
+    assert torch.equal(rest.means[: len(head.points.positions)], head.points.positions)
+
+
+def test_visible_and_mirrored_points_have_one_child_each(head, avatar, rest):
+    points = head.points
+    seen = points.visible_count + points.mirrored_count
+    assert avatar.seen_count == seen
+    assert len(rest) == len(points.positions) + seen
+    assert torch.equal(rest.labels[: len(points.positions)], points.labels)
+    assert (rest.labels[len(points.positions) :] == int(Label.CHILD)).all()
+    for values in (rest.quats, rest.scales, rest.opacities):
+        assert torch.equal(values[len(points.positions) :], values[:seen])
+
+
+def test_children_stand_between_the_pixels(head, rest):
+    """On a face that is seen from the front a child projects half a pixel right of and below its parent."""
+    points, camera = head.points, head.points.fit.camera
+    count = points.visible_count
+    skin = points.triangle[:count] >= 0
+    skin &= (part_of_points(head)[:count] == int(Part.FACE)) & (points.positions[:count, 2] > 0.2)
+    parent = camera.project(rest.means[:count][skin])
+    child = camera.project(rest.means[len(points.positions) :][:count][skin])
+    step = (child - parent)[:, :2]
+    assert torch.allclose(step.median(dim=0).values, torch.tensor([0.5, 0.5]), atol=0.02)
+    assert ((step - 0.5).norm(dim=1) < 0.25).float().mean() > 0.95
+
+
+def test_parameters_are_in_their_ranges(rest):
+    assert torch.allclose(rest.quats.norm(dim=1), torch.ones(len(rest)), atol=1e-5)
+    assert rest.scales.min() > 0.0 and rest.scales.max() < 0.2
+    assert rest.opacities.min() >= 0.0 and rest.opacities.max() <= LARGEST_OPACITY
+    assert all(torch.isfinite(getattr(rest, name)).all() for name in ("means", "quats", "scales", "sh"))
+
+
+def test_colours_are_the_pixels_and_the_harmonics_constant(head, avatar, rest):
+    count = head.points.visible_count
+    column, row = head.points.pixel.unbind(-1)
+    assert torch.equal(avatar.colours[:count], head.portrait.crop[:, row, column].T)
+    assert torch.allclose(0.5 + SH_C0 * rest.sh[:, 0], avatar.colours, atol=1e-6)
+    assert not rest.sh[:, 1:].any()
+
+
+def test_mirrored_gaussians_are_reflections_of_their_twins(head, rest):
+    points, first = head.points, head.points.visible_count
+    mirrored, twin = slice(first, first + points.mirrored_count), points.mirror_of
+    assert torch.equal(rest.means[mirrored], rest.means[twin] * FLIP_X)
+    assert torch.equal(rest.quats[mirrored], rest.quats[twin] * torch.tensor([1.0, 1.0, -1.0, -1.0]))
+    for name in ("scales", "opacities", "sh"):
+        assert torch.equal(getattr(rest, name)[mirrored], getattr(rest, name)[twin]), name
+    children = rest.means[len(points.positions) :]
+    assert torch.allclose(children[mirrored], children[twin] * FLIP_X, atol=1e-6)
+
+
+def test_shut_lids_hide_the_eyeballs_and_open_lids_show_them(head, avatar, rest):
+    rows = interior(head, Part.EYE_LEFT, Part.EYE_RIGHT)
+    gaze = head.points.fit.gaze
+    shut = frame_gaussians(avatar, expression(eyeBlinkLeft=1.0, eyeBlinkRight=1.0), gaze)
+    left = frame_gaussians(avatar, expression(eyeBlinkLeft=1.0), gaze)
+    assert rest.opacities[rows].amax() > 0.9
+    assert shut.opacities[rows].sum() < 0.01 * rest.opacities[rows].sum()
+    hidden = interior(head, Part.EYE_LEFT)
+    assert left.opacities[hidden].sum() < 0.01 * rest.opacities[hidden].sum()
+    assert left.opacities[interior(head, Part.EYE_RIGHT)].amax() > 0.9
+
+
+def test_closed_lips_hide_the_mouth_and_an_open_jaw_shows_it(head, avatar):
+    rows = interior(head, Part.TEETH, Part.TONGUE, Part.GUMS, Part.MOUTH_SOCKET)
+    gaze = head.points.fit.gaze
+    shown = [float(frame_gaussians(avatar, expression(jawOpen=jaw), gaze).opacities[rows].sum()) for jaw in (0, 0.3, 1)]
+    assert shown[0] < 0.05 * min(shown[1:])
+
+
+def test_a_stretched_cheek_has_no_holes(head, avatar):
+    """Wide smile, puffed cheeks: on the skin between eyes and chin the head stays as solid as at rest."""
+    camera, gaze = head.points.fit.camera, head.points.fit.gaze
+    puffed = frame_gaussians(avatar, expression(cheekPuff=0.8, mouthSmileLeft=0.6, mouthSmileRight=0.6), gaze)
+    alpha = render(puffed, camera, backend="numba").alpha[0]
+    inside = -torch.nn.functional.max_pool2d(-head.portrait.matte[None], 41, stride=1, padding=20)[0, 0] > 0.99
+    inside[: int(inside.nonzero()[:, 0].float().mean())] = False
+    assert inside.sum() > 2000
+    assert torch.quantile(alpha[inside], 0.01) > 0.9
+
+
+def matted_psnr(head, avatar):
+    fit = head.points.fit
+    seen = render(frame_gaussians(avatar, fit.beta_s, fit.gaze), fit.camera, torch.full((3,), FLAT), backend="numba")
+    target = head.portrait.crop * head.portrait.matte + FLAT * (1.0 - head.portrait.matte)
+    return psnr(seen.rgb, target, head.portrait.matte)
+
+
+def test_calibration_raises_the_likeness(head, avatar):
+    before, after = (matted_psnr(head, a) for a in (avatar, calibrate(avatar, head.portrait, draw)))
+    assert after > before + 2.0
+    assert after > 30.0
+
+
+def test_calibration_adds_what_the_render_lacks(head, avatar):
+    """A made-up renderer that is 0.02 too dark everywhere, over a surface at the points' own depth."""
+    count = head.points.visible_count
+    target = head.portrait.crop * head.portrait.matte + FLAT * (1.0 - head.portrait.matte)
+    found = calibrate(avatar, head.portrait, dark_render(head, target), rounds=1)
+    rows = [slice(0, count), slice(len(head.points.positions), len(head.points.positions) + count)]
+    changed = torch.zeros(len(avatar.colours), dtype=torch.bool)
+    for row in rows:
+        changed[row] = True
+        assert torch.allclose(found.colours[row] - avatar.colours[row], torch.tensor(GAIN * 0.02), atol=1e-5)
+    assert torch.equal(found.colours[~changed], avatar.colours[~changed])
+    assert torch.allclose(found.opacities, avatar.opacities, atol=1e-6)
+
+
+def dark_render(head, target, covered=None):
+    points, camera = head.points, head.points.fit.camera
+    column, row = points.pixel.unbind(-1)
+    depth = torch.zeros(1, 512, 512)
+    own = camera.to_camera(points.positions[: points.visible_count])[:, 2]
+    # Twice the reach before the points where something covers them.
+    lift = torch.zeros_like(own) if covered is None else covered * 2.0 * REACH * own / camera.focal
+    depth[0, row, column] = own - lift
+    return lambda gaussians, camera, background: (target - 0.02, head.portrait.matte.clamp(min=0.05), depth)
+
+
+def test_calibration_leaves_covered_points_alone(head, avatar):
+    count = head.points.visible_count
+    covered = head.points.positions[:count, 0] > 0.0
+    target = head.portrait.crop * head.portrait.matte + FLAT * (1.0 - head.portrait.matte)
+    found = calibrate(avatar, head.portrait, dark_render(head, target, covered), rounds=3)
+    change = (found.colours - avatar.colours)[:count].norm(dim=1)
+    assert change[covered].max() < 1e-6
+    assert change[~covered].min() > 0.05
+
+
+def test_calibration_brings_the_edge_to_the_matte(head, avatar):
+    fit, matte = head.points.fit, head.portrait.matte
+
+    def edge_error(a):
+        alpha = render(frame_gaussians(a, fit.beta_s, fit.gaze), fit.camera, backend="numba").alpha
+        edge = (matte > 0.2) & (matte < 0.8)
+        return float((alpha - matte)[edge].abs().mean())
+
+    assert edge_error(calibrate(avatar, head.portrait, draw)) < 0.8 * edge_error(avatar)
+
+
+def test_sequences_are_lazy_and_repeat_themselves(head):
+    motion = still_motion(head.points.fit, head.model)
+    sequence = predict_gaussians(head.portrait, DrivenPoints(head.points, head.binding, motion))
+    longer = take(motion, torch.zeros(3, dtype=torch.long))
+    longer = replace(longer, beta=longer.beta + torch.tensor([0.0, 0.1, 0.0])[:, None])
+    driven = with_motion(sequence, longer)
+    assert (len(sequence), len(driven), driven.fps) == (1, 3, motion.fps)
+    assert driven.avatar is sequence.avatar
+    frames = [driven.frame(index) for index in range(3)]
+    assert torch.equal(frames[0].means, frames[2].means) and torch.equal(frames[0].opacities, frames[2].opacities)
+    assert (frames[1].means - frames[0].means).norm(dim=1).max() > 0.02
+    assert torch.equal(driven.camera(1).world_to_camera, head.points.fit.camera.world_to_camera)
+
+
+def test_avatars_move_between_devices_whole(avatar):
+    moved = avatar.to("meta")
+    assert moved.tangents.rows.device.type == moved.apertures[0].upper.device.type == moved.behind[2].device.type
+    assert moved.binding.model.mean.device.type == "meta"
