@@ -32,10 +32,11 @@ def write_gaussians(path: str | os.PathLike[str], gaussians: Gaussians) -> None:
 
 
 def _write_safetensors(path: Path, gaussians: Gaussians) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     names = ("means", "quats", "scales", "opacities", "sh", "labels")
-    save_file({name: getattr(gaussians, name).contiguous().cpu() for name in names}, path)
+    # Not save_file: its errors of the system (disk full) are not OSErrors.
+    path.write_bytes(save({name: getattr(gaussians, name).contiguous().cpu() for name in names}))
 
 
 def _write_ply(path: Path, gaussians: Gaussians) -> None:
