@@ -1,8 +1,16 @@
 """Fixtures that every test may use."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mggtalk_core.pipeline import Head
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -20,6 +28,23 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the test material in ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Tensor:
+    """Scikit-image's astronaut (NASA, public domain): float32 [3,512,512]."""
+    import torch
+    from skimage.data import astronaut
+
+    return torch.from_numpy(astronaut().copy()).permute(2, 0, 1).float() / 255.0
+
+
+@pytest.fixture(scope="session")
+def astronaut_head(astronaut: Tensor) -> Head:
+    """The astronaut's head, reconstructed once for all tests; do not change it."""
+    from mggtalk_core.pipeline import reconstruct
+
+    return reconstruct(astronaut)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
