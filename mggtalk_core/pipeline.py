@@ -103,13 +103,13 @@ def reconstruct(
     settings, clock = settings or Settings(), clock or StageClock()
     model = load_head_model()
     with clock("portrait"):
-        portrait = load_portrait(image, face=settings.face)
+        portrait = load_portrait(image, face=settings.face, on_step=_during(on_step, 0))
     on_step(1, BUILD_STEPS)
     with clock("head"):
         fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
     on_step(2, BUILD_STEPS)
     with clock("surface"):
-        surface = reconstruct_surface(portrait, fit, model, provider=settings.provider)
+        surface = reconstruct_surface(portrait, fit, model, provider=settings.provider, on_step=_during(on_step, 2))
     on_step(3, BUILD_STEPS)
     with clock("symmetry"):
         points = symmetric_geometry(surface, model)
@@ -160,6 +160,15 @@ def frames(
         return Frame(image, rendering)
 
     return ordered_map(finish, range(len(sequence)), workers)
+
+
+def _during(on_step: OnStep, stages: int) -> OnStep:
+    """Report the steps inside a stage as the ``stages`` done before it: so Cancel comes through, at any time."""
+
+    def step(done: int, total: int) -> None:
+        on_step(stages, BUILD_STEPS)
+
+    return step
 
 
 def _renderer(backend: str) -> RenderFunction:
