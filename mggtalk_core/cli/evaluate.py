@@ -9,8 +9,8 @@ from ..evaluation.cross import evaluate_cross
 from ..evaluation.instruments import pipeline_instruments
 from ..evaluation.manifest import select
 from ..evaluation.portraits import evaluate_portraits
-from ..evaluation.self_reenactment import evaluate_self
-from ..evaluation.tables import Table
+from ..evaluation.self_reenactment import evaluate_self, summary
+from ..evaluation.tables import Row, Table
 from .console import progress_bar, say
 from .options import add_settings, settings_of
 
@@ -47,7 +47,7 @@ def run_self(arguments: argparse.Namespace) -> int:
             instruments=pipeline_instruments(settings_of(arguments)),
             on_step=on_step,
         )
-    return _finish(table)
+    return _finish(table, summary(table))
 
 
 def run_cross(arguments: argparse.Namespace) -> int:
@@ -85,10 +85,15 @@ def _files(arguments: argparse.Namespace, kind: str) -> list[Path]:
     return select(arguments.manifest, kind, split=arguments.split)[: arguments.limit]
 
 
-def _finish(table: Table) -> int:
+def _finish(table: Table, judged: Row | None = None) -> int:
     """Say the means, with the number of files behind each, and what could not be used."""
     for name, mean in table.means().items():
         say(f"{name}: {mean.value:.4g} (n={mean.n})")
+    for name, value in (judged or {}).items():
+        if not isinstance(value, dict):
+            say(f"{name}: {value} of {len(table.rows)}")
+        elif name not in table.columns:
+            say(f"{name}: {value['value']:.4g} (n={value['n']})")
     for row in table.rows:
         if "error" in row:
             say(f"left out: {row['error']}")
