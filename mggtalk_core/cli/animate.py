@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from ..animate import Job, animate
@@ -11,6 +12,18 @@ from ..media.atomic import check_outputs
 from ..weights.policy import using_policy
 from .console import progress_bar, say, write_json
 from .options import add_settings, add_view, settings_of
+
+RANGES = {
+    "fps": (1.0, 240.0),
+    "size": (64, 4096),
+    "max_frames": (1, math.inf),
+    "face": (0, math.inf),
+    "strength": (0.0, 4.0),
+    "yaw": (-90.0, 90.0),
+    "pitch": (-90.0, 90.0),
+    "seed": (0, 2**32 - 1),
+}
+"""What the options may be; beyond it a head comes apart, or there is no picture at all."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -45,14 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def job_of(arguments: argparse.Namespace) -> Job:
     """Return the job that the options describe, after the checks that cost nothing."""
-    if not 1.0 <= arguments.fps <= 240.0:
-        raise InputError(f"--fps {arguments.fps:g} is not usable: choose between 1 and 240.")
-    if not 64 <= arguments.size <= 4096:
-        raise InputError(f"--size {arguments.size} is not usable: choose between 64 and 4096.")
+    for name, (low, high) in RANGES.items():
+        value = getattr(arguments, name)
+        if value is not None and not low <= value <= high:  # no comparison with NaN holds
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {value:g} is not usable: choose between {low:g} and {high:g}.")
     if arguments.output.suffix.lower() != ".mp4":
         raise InputError(f"Cannot write {arguments.output}: the name must end in .mp4.")
-    if arguments.max_frames is not None and arguments.max_frames < 1:
-        raise InputError(f"--max-frames {arguments.max_frames} is not usable: give at least 1.")
     inputs = (arguments.portrait, arguments.audio, arguments.video, arguments.motion)
     check_outputs((arguments.output, arguments.report), inputs)
     names = ("portrait", "output", "audio", "video", "motion", "fps", "size", "framing", "seed", "max_frames")
