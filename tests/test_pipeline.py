@@ -19,6 +19,7 @@ from mggtalk_core.head.fit import fit_head
 from mggtalk_core.media.audio import read_sound
 from mggtalk_core.media.images import write_image
 from mggtalk_core.media.video import VideoReader
+from mggtalk_core.motion.motion_json import write_motion_json
 from mggtalk_core.motion.rig import motion_from_rig
 from mggtalk_core.motion.rotations import FACING, head_degrees
 from mggtalk_core.motion.timing import take
@@ -210,6 +211,33 @@ def test_first_frame_of_the_clip_is_the_source_picture(folder, astronaut, astron
     assert psnr(frame, astronaut) > 30.0
 
 
+def test_a_motion_file_and_a_voice_cut_to_a_few_frames(folder, astronaut_head, monkeypatch):
+    """A file brings its own rate and the head's movement; the clip has an odd picture's size padded by one."""
+    monkeypatch.setattr("mggtalk_core.animate.reconstruct", lambda *_, **__: odd_head(astronaut_head))
+    turn = torch.linspace(0.0, 15.0, 12)
+    write_motion_json(folder / "turn.json", motion_from_rig({"browInnerUp": torch.zeros(12)}, yaw=turn, fps=20.0))
+    job = Job(
+        folder / "portrait.png",
+        folder / "both.mp4",
+        audio=folder / "tone.wav",
+        motion=folder / "turn.json",
+        max_frames=4,
+    )
+    report = animate(job)
+    assert (report["frames"], report["fps"]) == (4, 20.0)
+    with VideoReader(job.output) as clip:
+        assert (clip.frame_count, clip.fps, clip.width, clip.height, clip.has_sound) == (4, 20.0, 512, 502, True)
+    assert read_sound(job.output).seconds == pytest.approx(4 / 20.0, abs=0.07)
+    again = replace(job, output=folder / "again.mp4")
+    animate(again)
+    assert again.output.read_bytes() == job.output.read_bytes()
+
+
+def odd_head(head):
+    """The same head in a picture of 501 rows."""
+    return replace(head, portrait=replace(head.portrait, source=head.portrait.source[:, :501]))
+
+
 @pytest.mark.parametrize("size", [256, 512])
 def test_crop_framing_gives_the_crop(folder, astronaut_head, pictures, size):
     job = Job(folder / "portrait.png", folder / "crop.mp4", framing="crop", size=size)
@@ -253,7 +281,7 @@ def test_cancelling_keeps_an_older_clip(folder, astronaut_head):
     assert output.read_bytes() == b"precious"
 
 
-def test_motion_files_and_sound_are_cut_to_the_largest_number_of_frames(astronaut_head):
+def test_motions_are_cut_to_the_largest_number_of_frames(astronaut_head):
     motion = take(astronaut_head.still.motion, torch.zeros(9, dtype=torch.long))
     assert len(shorten(motion, 4)) == 4
     assert shorten(motion, 9) is motion and shorten(motion, 20) is motion
