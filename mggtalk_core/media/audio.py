@@ -7,7 +7,6 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +44,7 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
     """
     import av
 
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(f"No sound at {path}; check the path.")
     try:
         with av.open(os.fspath(path)) as container:

@@ -30,7 +30,7 @@ def read_image(path: str | os.PathLike[str]) -> Float[Tensor, "3 height width"]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(f"No picture at {path}; check the path.")
     try:
         with Image.open(path) as image:

@@ -49,7 +49,7 @@ class VideoReader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the clip and read its first frame."""
         self.path = Path(path)
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             raise InputError(f"No clip at {path}; check the path.")
         with self._open() as container:
             stream = _picture_stream(container)

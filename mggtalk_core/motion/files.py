@@ -18,7 +18,7 @@ def read_motion(path: str | os.PathLike[str]) -> Motion:
         InputError: no such file, or one that is damaged or lacks columns.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"No motion file at {path}; check the path.")
     return read_live_link(path) if path.suffix.lower() == ".csv" else read_motion_json(path)
 
