@@ -27,6 +27,8 @@ CAVITY_FLOOR: dict[Part, float] = {
     Part.TONGUE: 0.55,
 }
 """Tongue and teeth are moist and catch what light there is; the socket behind them is nearly black."""
+FULL_COLOUR = 0.25
+"""Saturation of the face from which the mouth has its full colour: statues and grey pictures have grey mouths."""
 PROFILE_BINS = 24
 PROFILE_STEP = 0.045
 """Radians per bin of the eyeball's colour profile around the line of sight: about a fifth of the iris."""
@@ -46,13 +48,16 @@ def inner_colours(
     """
     brightness = light.mean()
     tint = (light / brightness.clamp(min=1e-3)) ** 0.5
+    colourful = ((light.amax() - light.amin()) / light.amax().clamp(min=1e-3) / FULL_COLOUR).clamp(max=1.0)
     colours = torch.zeros_like(rest)
     for part, albedo in BASE_COLOURS.items():
         rows = model.parts == part
         if bool(rows.any()):
             floor = CAVITY_FLOOR.get(part)
             shade = 1.0 if floor is None else _cavity_shade(rest[rows], rest[model.inner_lip], floor)
-            colours[rows] = (rest.new_tensor(albedo) * tint * brightness * 1.25)[None] * shade
+            base = rest.new_tensor(albedo)
+            base = base.mean() + colourful * (base - base.mean())
+            colours[rows] = (base * tint * brightness * 1.25)[None] * shade
     return colours.clamp(0.0, 1.0)
 
 

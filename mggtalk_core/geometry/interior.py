@@ -13,6 +13,7 @@ from ..head.model import HeadModel
 from ..head.parts import Part
 from ..record import Record
 from .surface import Surface
+from .teeth import upper_jaw
 
 SPACING: dict[Part, float] = {
     Part.FACE: 0.02,
@@ -33,6 +34,8 @@ INSET = 0.03
 """How far the backing lies under the skin."""
 RIM_INSET = 0.01
 """The same at the margins of lips and lids, where skin is thin and a deep backing would leave a gap."""
+LOWER_DROP = 0.035
+"""How far the lower teeth and gums are lowered: the model's stand so high that every open mouth would bare them."""
 INNER_INSET = 0.012
 """How far teeth, eyeballs and the rest lie behind the points of the picture that show them."""
 EROSION = 13
@@ -74,8 +77,16 @@ def hidden_points(surface: Surface, model: HeadModel) -> HiddenPoints:
     triangle = torch.cat((inner[0], backing[0][keep]))
     barycentric = torch.cat((inner[1], backing[1][keep]))
     sunk = _on_surface(*inner, vertices, model) - vertices.new_tensor((0.0, 0.0, INNER_INSET))
+    sunk[:, 1] -= LOWER_DROP * _lower_row(model)[inner[0]]
     positions = torch.cat((sunk, positions[keep]))
     return HiddenPoints(positions, triangle, barycentric, len(inner[0]))
+
+
+def _lower_row(model: HeadModel) -> Bool[Tensor, "t"]:
+    """Return the triangles of the teeth and gums that the jaw carries."""
+    part = model.parts[model.triangles[:, 0]]
+    row = (part == int(Part.TEETH)) | (part == int(Part.GUMS))
+    return row & ~upper_jaw(model)
 
 
 def _distance_to_rims(vertices: Float[Tensor, "v 3"], model: HeadModel) -> Float[Tensor, "v"]:

@@ -41,10 +41,15 @@ def with_seen_teeth(surface: Surface, model: HeadModel) -> Surface:
 
 
 def upper_teeth(model: HeadModel) -> Int[Tensor, "k"]:
-    """Return the triangles of the upper teeth: those that stay when the jaw opens."""
+    """Return the triangles of the upper teeth."""
+    teeth = model.parts[model.triangles[:, 0]] == int(Part.TEETH)
+    return torch.nonzero(teeth & upper_jaw(model)).squeeze(-1)
+
+
+def upper_jaw(model: HeadModel) -> Bool[Tensor, "t"]:
+    """Return the triangles that stay when the jaw opens."""
     still = model.expression_basis[BLENDSHAPE_INDEX["jawOpen"]].norm(dim=-1) < RIGID
-    chosen = (model.parts == int(Part.TEETH)) & still
-    return torch.nonzero(chosen[model.triangles].all(dim=1)).squeeze(-1)
+    return still[model.triangles].all(dim=1)
 
 
 def _mouth_pixels(surface: Surface, model: HeadModel) -> Bool[Tensor, "512 512"]:
