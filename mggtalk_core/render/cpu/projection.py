@@ -14,35 +14,53 @@ RECORD = 16
 
 The box holds whole pixels, the end excluded; it is empty (x0 = x1) for a Gaussian that is not drawn.
 """
+LANES = 16
+"""Gaussians that are projected side by side: one vector."""
 
 F = np.float32
 U = np.uint64
 _LOW_PASS, _NEAR, _REACH = F(rule.LOW_PASS), F(rule.NEAR_PLANE), F(-math.log(rule.MIN_ALPHA))
-_MAX_EXTENT, _C0, _C1 = F(rule.MAX_EXTENT), F(rule.SH_C0), F(rule.SH_C1)
+_MIN_ALPHA, _MAX_EXTENT, _C0, _C1 = F(rule.MIN_ALPHA), F(rule.MAX_EXTENT), F(rule.SH_C0), F(rule.SH_C1)
 # NaN and Inf keep their meaning: they are looked for. By size: isfinite is x - x == 0, which reassociation makes true.
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 _HUGE = F(1e38)
+# Lines of the lane buffer: a field of 16 Gaussians each. First the record, then the parameters, then what is between.
+_MX, _MY, _A, _B, _C, _FAINT, _RED, _GREEN, _BLUE, _Z, _X0, _Y0, _X1, _Y1, _SOUND, _ = (U(LANES * k) for k in range(16))
+_PX, _PY, _PZ, _QW, _QX, _QY, _QZ, _S0, _S1, _S2, _OPACITY, _SH = (U(LANES * k) for k in range(16, 28))
+_XX, _YY, _SEEN, _FRACTION = (U(LANES * k) for k in range(39, 43))
+LINES = 43
+_ROOT_HALF = np.float32(math.sqrt(0.5)).view(np.int32).item()
+
+
+def _logarithm() -> tuple[np.float32, ...]:
+    """Fit ln(1 + f) / f on sqrt(1/2) - 1 .. sqrt(2) - 1 by a polynomial of degree 8, to 1e-7."""
+    domain = [math.sqrt(0.5) - 1, math.sqrt(2.0) - 1]
+    fit = np.polynomial.chebyshev.Chebyshev.interpolate(lambda f: np.log1p(f) / f, 8, domain=domain)
+    return tuple(F(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
+
+
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8 = _logarithm()
 
 
 @kernel(fastmath=_FAST)
-def _finite(means, quats, scales, opacities, sh, i):  # noqa: ANN001, ANN202 - numba infers the types
-    total = opacities[i]
-    for k in range(3):
-        total += means[i, U(k)] + scales[i, U(k)]
-        for j in range(4):
-            total += sh[i, U(j), U(k)]
-    length = F(0)
-    for k in range(4):
-        length += quats[i, U(k)] * quats[i, U(k)]
-    return abs(total) < _HUGE and F(0) < length < _HUGE
+def _load(means, quats, scales, opacities, sh, first, count, v):  # noqa: ANN001, ANN202 - numba infers the types
+    """Turn rows into lanes."""
+    for lane in range(count):
+        i, j = U(first + lane), U(lane)
+        for k in range(3):
+            v[_PX + U(LANES * k) + j] = means[i, U(k)]
+            v[_S0 + U(LANES * k) + j] = scales[i, U(k)]
+        for k in range(4):
+            v[_QW + U(LANES * k) + j] = quats[i, U(k)]
+            for c in range(3):
+                v[_SH + U(LANES * (3 * k + c)) + j] = sh[i, U(k), U(c)]
+        v[_OPACITY + j] = opacities[i]
 
 
-@kernel(fastmath=_FAST)
-def _covariance(quats, scales, i, a, b):  # noqa: ANN001, ANN202
+@kernel(inline="always")
+def _covariance(w, x, y, z, length, s0, s1, s2, a, b):  # noqa: ANN001, ANN202
     """Return xx, xy, yy of the 2D covariance; ``a`` and ``b`` are the rows of Jacobian times view rotation."""
-    w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
-    two = F(2) / (w * w + x * x + y * y + z * z)
-    s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
+    two = F(2) / length
     m00, m01, m02 = F(1) - two * (y * y + z * z), two * (x * y - w * z), two * (x * z + w * y)
     m10, m11, m12 = two * (x * y + w * z), F(1) - two * (x * x + z * z), two * (y * z - w * x)
     m20, m21, m22 = two * (x * z - w * y), two * (y * z + w * x), F(1) - two * (x * x + y * y)
@@ -53,63 +71,104 @@ def _covariance(quats, scales, i, a, b):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
-def _box(center, half, size):  # noqa: ANN001, ANN202
-    """Return the first pixel inside center +- half, and the one after the last; both within the picture."""
-    first = min(max(np.ceil(center - half - F(0.5)), F(0)), size)
-    last = max(min(np.floor(center + half - F(0.5)) + F(1), size), F(0))
-    return first, max(first, last)
-
-
-@kernel(fastmath=_FAST)
-def _colors(means, sh, i, center, records):  # noqa: ANN001, ANN202
-    x, y, z = means[i, 0] - center[0], means[i, 1] - center[1], means[i, 2] - center[2]
-    scale = _C1 / math.sqrt(x * x + y * y + z * z)
-    for k in range(3):
-        linear = z * sh[i, 2, k] - y * sh[i, 1, k] - x * sh[i, 3, k]
-        records[i, U(6 + k)] = max(F(0), F(0.5) + _C0 * sh[i, 0, k] + scale * linear)
-
-
-@kernel(fastmath=_FAST)
-def _splat(means, quats, scales, opacities, sh, i, pose, camera, records):  # noqa: ANN001, ANN202
-    """Write record ``i`` unless the Gaussian is out of view or invisible; return whether its numbers are sound."""
-    r, t, eye = pose[0], pose[1], pose[2]
+def _place(v, r, t, camera, antialiased):  # noqa: ANN001, ANN202
+    """Project 16 Gaussians: mean, conic, depth and effective opacity; branch-free, so that it becomes vector code."""
     focal, width, height, limit_x, limit_y = camera
-    px, py, pz = means[i, 0], means[i, 1], means[i, 2]
-    z = r[6] * px + r[7] * py + r[8] * pz + t[2]
-    opacity = opacities[i]
-    if z < _NEAR or opacity < F(rule.MIN_ALPHA):
-        return True
-    inverse_z = F(1) / z
-    scale = focal * inverse_z
-    tx = (r[0] * px + r[1] * py + r[2] * pz + t[0]) * inverse_z
-    ty = (r[3] * px + r[4] * py + r[5] * pz + t[1]) * inverse_z
-    kx, ky = min(max(tx, -limit_x), limit_x), min(max(ty, -limit_y), limit_y)
-    a = (scale * (r[0] - kx * r[6]), scale * (r[1] - kx * r[7]), scale * (r[2] - kx * r[8]))
-    b = (scale * (r[3] - ky * r[6]), scale * (r[4] - ky * r[7]), scale * (r[5] - ky * r[8]))
-    xx, xy, yy = _covariance(quats, scales, i, a, b)
-    xx += _LOW_PASS
-    yy += _LOW_PASS
-    det = xx * yy - xy * xy
-    if not F(0) < det < _HUGE:
-        return False
-    faintness = -math.log(opacity)
-    extent = min(_MAX_EXTENT, math.sqrt(max(F(0), F(2) * (_REACH - faintness))))
-    mx, my = focal * tx + F(0.5) * width, focal * ty + F(0.5) * height
-    x0, x1 = _box(mx, extent * math.sqrt(xx), width)
-    y0, y1 = _box(my, extent * math.sqrt(yy), height)
-    if x1 <= x0 or y1 <= y0:
-        return True
-    inverse = F(1) / det
-    records[i, 0], records[i, 1] = mx, my
-    records[i, 2], records[i, 3], records[i, 4] = F(0.5) * yy * inverse, -xy * inverse, F(0.5) * xx * inverse
-    records[i, 5], records[i, 9] = faintness, z
-    records[i, 10], records[i, 11], records[i, 12], records[i, 13] = x0, y0, x1, y1
-    _colors(means, sh, i, eye, records)
-    return True
+    for lane in range(LANES):
+        i = U(lane)
+        px, py, pz = v[_PX + i], v[_PY + i], v[_PZ + i]
+        z = r[6] * px + r[7] * py + r[8] * pz + t[2]
+        inverse_z = F(1) / z
+        scale = focal * inverse_z
+        tx = (r[0] * px + r[1] * py + r[2] * pz + t[0]) * inverse_z
+        ty = (r[3] * px + r[4] * py + r[5] * pz + t[1]) * inverse_z
+        kx, ky = min(max(tx, -limit_x), limit_x), min(max(ty, -limit_y), limit_y)
+        a = (scale * (r[0] - kx * r[6]), scale * (r[1] - kx * r[7]), scale * (r[2] - kx * r[8]))
+        b = (scale * (r[3] - ky * r[6]), scale * (r[4] - ky * r[7]), scale * (r[5] - ky * r[8]))
+        qw, qx, qy, qz = v[_QW + i], v[_QX + i], v[_QY + i], v[_QZ + i]
+        length = qw * qw + qx * qx + qy * qy + qz * qz
+        xx, xy, yy = _covariance(qw, qx, qy, qz, length, v[_S0 + i], v[_S1 + i], v[_S2 + i], a, b)
+        sharp = xx * yy - xy * xy
+        xx += _LOW_PASS
+        yy += _LOW_PASS
+        det = xx * yy - xy * xy
+        inverse = F(1) / det
+        opacity = v[_OPACITY + i]
+        visible = (z >= _NEAR) & (opacity >= _MIN_ALPHA)
+        sound = (F(0) < length) & (length < _HUGE) & (((F(0) < det) & (det < _HUGE)) | (not visible))
+        opacity *= math.sqrt(max(F(0), sharp) * inverse) if antialiased else F(1)
+        v[_OPACITY + i] = opacity
+        v[_SOUND + i] = F(1) if sound else F(0)
+        v[_SEEN + i] = F(1) if visible & (opacity >= _MIN_ALPHA) else F(0)
+        v[_MX + i], v[_MY + i] = focal * tx + F(0.5) * width, focal * ty + F(0.5) * height
+        v[_A + i], v[_B + i], v[_C + i] = F(0.5) * yy * inverse, -xy * inverse, F(0.5) * xx * inverse
+        v[_XX + i], v[_YY + i], v[_Z + i] = xx, yy, z
 
 
 @kernel(fastmath=_FAST)
-def project(means, quats, scales, opacities, sh, pose, camera, first, last, records):  # noqa: ANN001, ANN201
+def _color(v, eye):  # noqa: ANN001, ANN202
+    """Evaluate the spherical harmonics of 16 Gaussians, and find what is not finite."""
+    for lane in range(LANES):
+        i = U(lane)
+        x, y, z = v[_PX + i] - eye[0], v[_PY + i] - eye[1], v[_PZ + i] - eye[2]
+        scale = _C1 / math.sqrt(x * x + y * y + z * z)
+        total = v[_PX + i] + v[_PY + i] + v[_PZ + i] + v[_S0 + i] + v[_S1 + i] + v[_S2 + i] + v[_OPACITY + i]
+        for k in range(3):
+            j = i + _SH + U(LANES * k)
+            c0, c1, c2, c3 = v[j], v[j + U(3 * LANES)], v[j + U(6 * LANES)], v[j + U(9 * LANES)]
+            v[_RED + U(LANES * k) + i] = max(F(0), F(0.5) + _C0 * c0 + scale * (z * c2 - y * c1 - x * c3))
+            total += c0 + c1 + c2 + c3
+        v[_SOUND + i] = v[_SOUND + i] if abs(total) < _HUGE else F(0)
+
+
+@kernel(fastmath=_FAST)
+def _faintness(v, bits):  # noqa: ANN001, ANN202
+    """Take -ln of the opacities; ``bits`` is the same memory as whole numbers."""
+    for lane in range(LANES):
+        i = U(lane)
+        exponent = (bits[_OPACITY + i] - np.int32(_ROOT_HALF)) >> np.int32(23)
+        bits[_FRACTION + i] = bits[_OPACITY + i] - (exponent << np.int32(23))
+        v[_FAINT + i] = F(exponent)
+    for lane in range(LANES):
+        i = U(lane)
+        f = v[_FRACTION + i] - F(1)
+        p = (((((((_L8 * f + _L7) * f + _L6) * f + _L5) * f + _L4) * f + _L3) * f + _L2) * f + _L1) * f + _L0
+        v[_FAINT + i] = -(v[_FAINT + i] * F(math.log(2.0)) + p * f)
+
+
+@kernel(fastmath=_FAST)
+def _bound(v, width, height):  # noqa: ANN001, ANN202
+    """Find the pixels that 16 splats reach; none for what is not seen, not sound or beside the picture."""
+    for lane in range(LANES):
+        i = U(lane)
+        extent = min(_MAX_EXTENT, math.sqrt(max(F(0), F(2) * (_REACH - v[_FAINT + i]))))
+        dx, dy = extent * math.sqrt(v[_XX + i]), extent * math.sqrt(v[_YY + i])
+        left = min(max(v[_MX + i] - dx - F(0.5), F(0)), width)
+        top = min(max(v[_MY + i] - dy - F(0.5), F(0)), height)
+        right = F(np.int32(min(max(v[_MX + i] + dx + F(0.5), F(0)), width)))
+        bottom = F(np.int32(min(max(v[_MY + i] + dy + F(0.5), F(0)), height)))
+        x0, y0 = F(np.int32(left)), F(np.int32(top))
+        x0 += F(1) if x0 < left else F(0)
+        y0 += F(1) if y0 < top else F(0)
+        drawn = (v[_SEEN + i] > F(0)) & (v[_SOUND + i] > F(0)) & (x0 < right) & (y0 < bottom)
+        v[_X0 + i], v[_X1 + i] = x0 if drawn else F(0), right if drawn else F(0)
+        v[_Y0 + i], v[_Y1 + i] = y0 if drawn else F(0), bottom if drawn else F(0)
+
+
+@kernel(fastmath=_FAST)
+def _store(v, first, count, records):  # noqa: ANN001, ANN202
+    """Turn lanes into records and count those with a number that is not finite."""
+    dropped = 0
+    for lane in range(count):
+        i, j = U(first + lane), U(lane)
+        for k in range(RECORD - 2):
+            records[i, U(k)] = v[U(LANES * k) + j]
+        dropped += v[_SOUND + j] == F(0)
+    return dropped
+
+
+@kernel(fastmath=_FAST)
+def project(means, quats, scales, opacities, sh, pose, camera, antialiased, first, last, records):  # noqa: ANN001, ANN201
     """Fill the records of Gaussians first..last-1 and return how many had a number that is not finite.
 
     means [N,3], quats [N,4] wxyz, scales [N,3], opacities [N], sh [N,4,3], records [N,RECORD]: float32, contiguous.
@@ -117,12 +176,14 @@ def project(means, quats, scales, opacities, sh, pose, camera, first, last, reco
     pixels and the largest |x/z|, |y/z| of the Jacobian.
     """
     dropped = 0
-    for row in range(first, last):
-        i = U(row)
-        records[i, 10] = F(0)
-        records[i, 12] = F(0)
-        if not _finite(means, quats, scales, opacities, sh, i):
-            dropped += 1
-        elif not _splat(means, quats, scales, opacities, sh, i, pose, camera, records):
-            dropped += 1
+    v = np.ones(LINES * LANES, np.float32)
+    bits = v.view(np.int32)
+    for start in range(first, last, LANES):
+        count = min(LANES, last - start)
+        _load(means, quats, scales, opacities, sh, start, count, v)
+        _place(v, pose[0], pose[1], camera, antialiased)
+        _color(v, pose[2])
+        _faintness(v, bits)
+        _bound(v, camera[1], camera[2])
+        dropped += _store(v, start, count, records)
     return dropped

@@ -109,7 +109,7 @@ class Rasterizer:
 
         def project(chunk: int) -> None:
             first, last = bounds[chunk], bounds[chunk + 1]
-            dropped[chunk] = projection.project(*arrays, placed, lens, first, last, records)
+            dropped[chunk] = projection.project(*arrays, placed, lens, False, first, last, records)
             binning.count(records, first, last, columns, slots[chunk])
 
         share(project, len(dropped), self.threads)
