@@ -6,7 +6,7 @@ call into its folder, and every ComfyUI node is one of these calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -35,7 +35,7 @@ from .portrait.load import load_portrait
 from .portrait.portrait import Portrait
 from .progress import OnStep, ignore_steps
 from .render.composite import Compositor
-from .render.rasterize import render
+from .render.rasterize import check_backend, render
 from .render.rendering import Rendering
 
 BUILD_STEPS = 5
@@ -98,13 +98,26 @@ def reconstruct(
         on_step: Progress; raising from it aborts.
 
     Raises:
-        InputError: no usable face, or a provider that cannot run here.
+        InputError: no usable face, or a provider or rasteriser that cannot run here.
     """
     settings, clock = settings or Settings(), clock or StageClock()
-    model = load_head_model()
+    check_backend(settings.backend)
     with clock("portrait"):
         portrait = load_portrait(image, face=settings.face, on_step=_during(on_step, 0))
     on_step(1, BUILD_STEPS)
+    return build_head(portrait, settings, clock=clock, on_step=on_step)
+
+
+def build_head(
+    portrait: Portrait,
+    settings: Settings | None = None,
+    *,
+    clock: StageClock | None = None,
+    on_step: OnStep = ignore_steps,
+) -> Head:
+    """Build the Gaussian head of a portrait that is loaded already; see `reconstruct`."""
+    settings, clock = settings or Settings(), clock or StageClock()
+    model = load_head_model()
     with clock("head"):
         fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
     on_step(2, BUILD_STEPS)
@@ -117,24 +130,36 @@ def reconstruct(
     on_step(4, BUILD_STEPS)
     with clock("gaussians"):
         driven = DrivenPoints(points, binding, still_motion(fit, model))
-        still = predict_gaussians(portrait, driven, _renderer(settings.backend))
+        still = predict(portrait, driven, settings, on_step=_during(on_step, 4))
     on_step(5, BUILD_STEPS)
     return Head(portrait, model, fit, surface, points, binding, still)
 
 
+def predict(
+    portrait: Portrait, driven: DrivenPoints, settings: Settings | None = None, *, on_step: OnStep = ignore_steps
+) -> AnalyticSequence:
+    """Turn driven points into Gaussians that meet the picture at the source pose (paper 3.2)."""
+    settings = settings or Settings()
+    return predict_gaussians(portrait, driven, _renderer(settings.backend, on_step))
+
+
 def drive(head: Head, motion: Motion, settings: Settings | None = None) -> AnalyticSequence:
     """Retarget a driving motion onto the head (paper D.2) and return its Gaussians, frame by frame on demand."""
+    return replace(head.still, motion=retargeted(motion, head.fit, head.model, settings))
+
+
+def retargeted(motion: Motion, fit: HeadFit, model: HeadModel, settings: Settings | None = None) -> Motion:
+    """Return a driving motion in the portrait's terms, as the settings ask for."""
     settings = settings or Settings()
-    own = retarget(
+    return retarget(
         motion,
-        head.fit,
-        head.model,
+        fit,
+        model,
         reference=settings.reference,
         strength=settings.strength,
         yaw=settings.yaw,
         pitch=settings.pitch,
     )
-    return replace(head.still, motion=own)
 
 
 def frames(
@@ -162,6 +187,24 @@ def frames(
     return ordered_map(finish, range(len(sequence)), workers)
 
 
+def renderings(
+    sequence: AnalyticSequence,
+    indices: Sequence[int],
+    cameras: Callable[[int], Camera] | None = None,
+    settings: Settings | None = None,
+    *,
+    workers: int | None = None,
+) -> Iterator[Rendering]:
+    """Splat the given frames of a sequence, in order, as their own cameras see them or other ones (by frame)."""
+    settings = settings or Settings()
+    view = cameras or sequence.camera
+
+    def splat(index: int) -> Rendering:
+        return render(sequence.frame(index), view(index), backend=settings.backend)
+
+    return ordered_map(splat, indices, workers)
+
+
 def _during(on_step: OnStep, stages: int) -> OnStep:
     """Report the steps inside a stage as the ``stages`` done before it: so Cancel comes through, at any time."""
 
@@ -171,8 +214,9 @@ def _during(on_step: OnStep, stages: int) -> OnStep:
     return step
 
 
-def _renderer(backend: str) -> RenderFunction:
+def _renderer(backend: str, on_step: OnStep) -> RenderFunction:
     def draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "3"]) -> tuple[Tensor, ...]:
+        on_step(0, 1)
         with torch.no_grad():
             rendering = render(gaussians, camera, background, backend=backend)
         return rendering.rgb, rendering.alpha, rendering.depth

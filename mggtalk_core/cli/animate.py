@@ -61,8 +61,8 @@ def job_of(arguments: argparse.Namespace) -> Job:
     for name, (low, high) in RANGES.items():
         value = getattr(arguments, name)
         if value is not None and not low <= value <= high:  # no comparison with NaN holds
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} {value:g} is not usable: choose between {low:g} and {high:g}.")
+            usable = f"give at least {low:g}" if high == math.inf else f"choose between {low:g} and {high:g}"
+            raise InputError(f"--{name.replace('_', '-')} {value:g} is not usable: {usable}.")
     if arguments.output.suffix.lower() != ".mp4":
         raise InputError(f"Cannot write {arguments.output}: the name must end in .mp4.")
     inputs = (arguments.portrait, arguments.audio, arguments.video, arguments.motion)

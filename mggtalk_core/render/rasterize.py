@@ -62,16 +62,21 @@ def warm_up(backend: str = "auto") -> None:
         render(head_scene(200), Camera.for_crop(64), backend=backend)
 
 
+def check_backend(name: str) -> None:
+    """Raise InputError for a backend that is unknown or cannot run here, before the work that leads up to it."""
+    backends = _backends()
+    if name != "auto" and name not in backends:
+        raise InputError(f'Unknown splat backend "{name}": choose one of {", ".join(["auto", *backends])}.')
+    if name != "auto" and not backends[name].available():
+        raise InputError(f'The splat backend "{name}" cannot run on this machine: choose "auto".')
+
+
 def _choose(name: str, gaussians: Gaussians) -> Backend:
     backends = _backends()
-    known = ", ".join(["auto", *backends])
     if name == "auto":
         on_gpu = gaussians.means.device.type == "cuda"
         name = "gsplat" if on_gpu and backends["gsplat"].available() else "numba"
-    if name not in backends:
-        raise InputError(f'Unknown splat backend "{name}": choose one of {known}.')
-    if not backends[name].available():
-        raise InputError(f'The splat backend "{name}" cannot run on this machine: choose "auto".')
+    check_backend(name)
     if not backends[name].differentiable and _wants_gradients(gaussians):
         raise InputError(f'The splat backend "{name}" gives no gradients: use "reference", or torch.no_grad().')
     return backends[name]
