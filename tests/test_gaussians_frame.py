@@ -11,14 +11,17 @@ from mggtalk_core.gaussians.calibrate import FLAT, GAIN, REACH, calibrate
 from mggtalk_core.gaussians.colours import LARGEST_OPACITY
 from mggtalk_core.gaussians.frame import frame_gaussians
 from mggtalk_core.gaussians.gaussians import SH_C0
+from mggtalk_core.gaussians.neighbours import pixel_rows
 from mggtalk_core.gaussians.predict import predict_gaussians, with_motion
 from mggtalk_core.geometry.points import Label
+from mggtalk_core.head.model import gaze_rotations
 from mggtalk_core.head.parts import Part
 from mggtalk_core.motion.driven import DrivenPoints
 from mggtalk_core.motion.still import still_motion
 from mggtalk_core.motion.timing import take
 from mggtalk_core.render.rasterize import render
 from tests.head_samples import FLIP_X, expression, model_head
+from tests.test_gaussians_frames import matrix_of
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +119,42 @@ def test_shut_lids_hide_the_eyeballs_and_open_lids_show_them(head, avatar, rest)
     hidden = interior(head, Part.EYE_LEFT)
     assert left.opacities[hidden].sum() < 0.01 * rest.opacities[hidden].sum()
     assert left.opacities[interior(head, Part.EYE_RIGHT)].amax() > 0.9
+
+
+def test_torn_skin_fades(head, avatar, rest):
+    """Lids that come down stretch their few pixels far beyond the limit: these fade, the rest of the face does not."""
+    points, count = head.points, head.points.visible_count
+    shut = frame_gaussians(avatar, expression(jawOpen=0.15, eyeBlinkLeft=1.0), points.fit.gaze)
+    _, _, whole = avatar.tangents(shut.means[:count])
+    skin = part_of_points(head)[:count] <= int(Part.SCALP)
+    assert torch.equal(shut.opacities[:count][skin], (avatar.opacities[:count] * whole)[skin])
+    assert torch.equal(rest.opacities[:count][skin], avatar.opacities[:count][skin])
+    torn = skin & (whole < 0.5)
+    assert torn.sum() > 20
+    lid = torch.cdist(points.positions[:count][torn], head.binding.rest[head.model.eyelid_left]).amin(dim=1)
+    assert lid.max() < 0.1
+
+
+def test_discs_turn_with_the_eyeballs(head, avatar, rest):
+    rows = interior(head, Part.EYE_LEFT)
+    looking = frame_gaussians(avatar, head.points.fit.beta_s, torch.tensor([0.4, 0.2, 0.0, 0.0]))
+    turn = gaze_rotations(torch.tensor([0.4, 0.2, 0.0, 0.0]))[0]
+    axes, turned = (matrix_of(g.quats[rows]) for g in (rest, looking))
+    assert torch.allclose(turned[..., 2], axes[..., 2] @ turn.T, atol=2e-3)
+    assert torch.allclose(looking.scales[rows], rest.scales[rows], rtol=0.02)
+
+
+def test_face_and_scalp_are_one_surface(head, avatar):
+    """The border between the two parts is no edge: neighbours on both sides of it share their tangents."""
+    points, count = head.points, head.points.visible_count
+    part = part_of_points(head)[:count]
+    grid = pixel_rows(points)
+    column, row = points.pixel.unbind(-1)
+    ahead = grid[row, (column + 1).clamp(max=511)]
+    border = (ahead >= 0) & (points.triangle[:count] >= 0) & (points.triangle[ahead] >= 0)
+    border &= (part == int(Part.FACE)) & (part[ahead] == int(Part.SCALP))
+    assert border.sum() > 50
+    assert (avatar.tangents.rows[0, border, 0] == ahead[border]).float().mean() > 0.8
 
 
 def test_closed_lips_hide_the_mouth_and_an_open_jaw_shows_it(head, avatar):
