@@ -86,13 +86,22 @@ def test_an_error_of_the_items_ends_the_threads():
     assert not frame_threads()
 
 
+def threads_of_a_newcomer():
+    """Threads that PyTorch gives to a thread that starts now."""
+    seen = []
+    newcomer = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    newcomer.start()
+    newcomer.join()
+    return seen[0]
+
+
 def test_workers_infer_on_one_thread_each_and_leave_the_process_as_it_was():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
         seen = list(ordered_map(lambda _: (torch.is_inference_mode_enabled(), torch.get_num_threads()), range(4), 2))
         assert seen == [(True, 1)] * 4
-        assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == threads_of_a_newcomer() == 3
         assert not torch.is_inference_mode_enabled()
     finally:
         torch.set_num_threads(before)
