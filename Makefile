@@ -1,23 +1,28 @@
 # make demo [PORTRAIT=picture] [AUDIO=sound]   a talking video from a picture
-# make test                                    everything that is tested, set up from nothing
+# make test                                    the tests, also in a real ComfyUI; everything is set up from nothing
+# make test-all                                the same, and an older ComfyUI, and its front end in a browser
 # make lint                                    style
 # make bench [BENCH=pipeline|render|bini]      seconds and frames per second on this machine
 
 PYTHON ?= python3
 VENV ?= .venv
+COMFY ?= .comfy
 BENCH ?= pipeline
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-all comfy comfy-all lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(RUN) -m mggtalk_core demo $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(AUDIO),--audio "$(AUDIO)")
 
-test: $(VENV)/.installed-tests
-	$(RUN) -m pytest $(TESTS)
+test: $(VENV)/.installed-tests comfy
+	MGGTALK_COMFY=$(COMFY) $(RUN) -m pytest $(TESTS)
+
+test-all: $(VENV)/.installed-tests comfy comfy-all
+	MGGTALK_COMFY=$(COMFY) $(RUN) -m pytest $(TESTS)
 
 lint: $(VENV)/.installed-tests
 	$(RUN) -m ruff check .
@@ -27,11 +32,18 @@ bench: $(VENV)/.installed-tests
 	$(RUN) -m mggtalk_core benchmark $(BENCH) --report out/benchmark-$(BENCH).json
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist out
+	rm -rf $(VENV) $(COMFY) .pytest_cache .ruff_cache .hypothesis build dist out
 
 $(RUN):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+
+# ComfyUI is fetched and run, never part of this repository.
+comfy: $(VENV)/.installed-tests
+	$(RUN) -m tests.comfy.install $(COMFY)
+
+comfy-all: comfy
+	$(RUN) -m tests.comfy.install $(COMFY) 0.3.75
 
 # The demo's picture comes with scikit-image; pocketsphinx hears phonemes, and the demo works without it.
 $(VENV)/.installed: requirements.txt constraints.txt | $(RUN)

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.comfy.fixtures import client, comfy, comfy_folder, face_networks, object_info, start_comfy
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mggtalk_core.pipeline import Head
+
+__all__ = ["client", "comfy", "comfy_folder", "face_networks", "object_info", "start_comfy"]
 
 REPO = Path(__file__).resolve().parents[1]
 

@@ -1,0 +1,1 @@
+"""A real ComfyUI for the tests: setting it up, starting it, and asking it to run graphs."""
