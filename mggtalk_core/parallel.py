@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -21,6 +22,24 @@ def worker_count() -> int:
     except AttributeError:
         cores = os.cpu_count() or 1
     return max(1, min(cores, 8))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run the body with one thread inside each operation of torch, numpy and scipy, then as before.
+
+    Building a head is a long row of short operations: on busy cores their threads spend their time waiting for each
+    other, many times longer than the work itself takes.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
@@ -41,6 +60,7 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)
         # PyTorch keeps one number for the whole process: what the workers set would slow down everything after us.
         torch.set_num_threads(threads)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ..head.camera import Camera
 from ..motion.driven import DrivenPoints
 from ..motion.motion import Motion
+from ..parallel import one_thread
 from ..portrait.portrait import Portrait
 from .avatar import Avatar, build_avatar
 from .calibrate import RenderFunction, calibrate
@@ -40,6 +41,7 @@ class AnalyticSequence:
         return camera.posed(self.motion.rotation[index], self.motion.translation[index])
 
 
+@one_thread()
 def predict_gaussians(
     portrait: Portrait, driven: DrivenPoints, render: RenderFunction | None = None
 ) -> AnalyticSequence:

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..head.camera import Camera
 from ..head.head_fit import HeadFit
 from ..head.model import HeadModel
+from ..parallel import one_thread
 from ..portrait.portrait import Portrait
 from ..progress import OnStep, ignore_steps
 from .bini import BiniOptions, integrate_normals
@@ -31,6 +32,7 @@ FUSION = BiniOptions(tolerance=1e-3, max_rounds=6)
 """The prior is near the answer already, and it starts the first round, so few rounds are left to do."""
 
 
+@one_thread()
 def reconstruct_surface(
     portrait: Portrait,
     fit: HeadFit,

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..head.model import HeadModel
 from ..head.parts import Part
+from ..parallel import one_thread
 from .interior import HiddenPoints, hidden_points
 from .points import HeadPoints, Label
 from .surface import Surface
@@ -23,6 +24,7 @@ CLEARANCE = 0.03
 """A mirrored point must lie this far (units of 10 cm) behind what the picture shows in its place."""
 
 
+@one_thread()
 def symmetric_geometry(
     surface: Surface,
     model: HeadModel,

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..parallel import one_thread
 from .camera import Camera
 from .gauss_newton import Problem, first_state, residuals, solve
 from .head_fit import HeadFit
@@ -16,6 +17,7 @@ from .offsets import surface_offsets
 from .prior import ExpressionPrior
 
 
+@one_thread()
 def fit_head(
     model: HeadModel, landmarks: Float[Tensor, "478 3"], blendshapes: Float[Tensor, "52"], camera: Camera | None = None
 ) -> HeadFit:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
+from ..parallel import one_thread
 from ..progress import OnStep, ignore_steps
 from .camera import Camera
 from .fit import make_problem
@@ -25,6 +26,7 @@ JUMP = 0.35
 """A face that moved by more than this share of its eye distance since the last frame is fitted from scratch."""
 
 
+@one_thread()
 def track_head(
     model: HeadModel,
     landmarks: Float[Tensor, "t 478 3"],

@@ -13,6 +13,7 @@ from ..geometry.points import HeadPoints
 from ..head.head_fit import HeadFit
 from ..head.model import HeadModel
 from ..head.parts import Part
+from ..parallel import one_thread
 from ..record import Record
 
 FREE_DISTANCE = 0.03
@@ -40,6 +41,7 @@ def model_vertices(
     return model.vertices(fit.identity, beta, gaze) + fit.offsets
 
 
+@one_thread()
 def bind_points(points: HeadPoints, model: HeadModel) -> Binding:
     """Bind every point to the head model: by its triangle, by its twin (mirrored points) or by nearness (hair)."""
     rest = model_vertices(model, points.fit, points.fit.beta_s, points.fit.gaze)

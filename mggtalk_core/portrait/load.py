@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
+from ..parallel import one_thread
 from ..progress import OnStep, ignore_steps
 from ..weights.resolver import resolve
 from .background import torso_background
@@ -29,6 +30,7 @@ FINE_SHARE = 0.65
 _landmarker = cache(FaceLandmarker)
 
 
+@one_thread()
 def load_portrait(
     image: Float[Tensor, "3 height width"], *, face: int | None = None, on_step: OnStep = ignore_steps
 ) -> Portrait:
