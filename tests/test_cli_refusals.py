@@ -155,6 +155,8 @@ def test_the_other_commands(capfd, inputs, tmp_path):
     assert_refused(call(capfd, "reconstruct", "--portrait", inputs / "a.png", "-o", tmp_path / "a.obj"), ".ply")
     assert_refused(call(capfd, "benchmark", "pipeline", "--frames", 0), "--frames 0")
     assert_refused(call(capfd, "evaluate", "self"), "name at least one")
+    refused = call(capfd, "evaluate", "portraits", "--portraits", inputs / "flat.png", inputs / "text.png")
+    assert_refused(refused, "None of the 2", "No face found")
     assert_refused(call(capfd, "weights", "fetch", "missing.bin"), "missing.bin")
     assert_refused(call(capfd, "train", "head", "--data", inputs, "-o", tmp_path / "m.safetensors"))
     assert_refused(call(capfd), "--help")

@@ -14,6 +14,7 @@ from ..clock import StageClock
 from ..errors import InputError
 from ..evaluation.gallery import GALLERY, gallery
 from ..evaluation.sheets import SheetRow, contact_sheet
+from ..media.atomic import check_outputs
 from ..media.images import write_image
 from ..media.samples import SPEECH, sample_portrait
 from ..media.video import VideoReader
@@ -39,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot make the folder {folder}: {error.strerror}; choose another with -o.") from error
+    check_outputs(
+        (folder / name for name in ("demo.mp4", "demo.json", "demo.png")), (arguments.portrait, arguments.audio)
+    )
     portrait = arguments.portrait or sample_portrait(folder)
     job = Job(portrait, folder / "demo.mp4", audio=arguments.audio)
     clock = StageClock()

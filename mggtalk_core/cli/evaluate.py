@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..errors import InputError
 from ..evaluation.cross import evaluate_cross
 from ..evaluation.instruments import pipeline_instruments
 from ..evaluation.manifest import select
@@ -86,7 +87,13 @@ def _files(arguments: argparse.Namespace, kind: str) -> list[Path]:
 
 
 def _finish(table: Table, judged: Row | None = None) -> int:
-    """Say the means, with the number of files behind each, and what could not be used."""
+    """Say the means, with the number of files behind each, and what could not be used.
+
+    Raises:
+        InputError: nothing could be used; the report, where one is wanted, says why for every file.
+    """
+    if all("error" in row for row in table.rows):
+        raise InputError(f"None of the {len(table.rows)} could be evaluated: {table.rows[0]['error']}")
     for name, mean in table.means().items():
         say(f"{name}: {mean.value:.4g} (n={mean.n})")
     for name, value in (judged or {}).items():
