@@ -60,8 +60,7 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(threads)
-        # PyTorch keeps one number for the whole process: what the workers set would slow down everything after us.
+        # What a worker sets becomes the default of every thread that starts later in this process.
         torch.set_num_threads(threads)
 
 

@@ -31,7 +31,7 @@ GALLERY: tuple[Pose, ...] = (
     Pose("at rest"),
     Pose("smile", {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4}),
     Pose("mouth wide open", {"jawOpen": 0.8}),
-    Pose("eyes closed", {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}),
+    Pose("eyes closed", {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0, "eyeSquintLeft": 0.0, "eyeSquintRight": 0.0}),
     Pose("-30 degrees", yaw=-30.0),
     Pose("+30 degrees", yaw=30.0),
 )
