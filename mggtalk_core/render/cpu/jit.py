@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numba
 
+from ...kernel_cache import named_by_package
+
 
 def kernel(**options: object) -> Callable[[Callable], Callable]:
     """Return a decorator that compiles a function without the GIL, cached on disk where a folder can be written.
@@ -15,6 +17,7 @@ def kernel(**options: object) -> Callable[[Callable], Callable]:
     options = {"nogil": True, "error_model": "numpy", **options}
 
     def compiled(function: Callable) -> Callable:
+        function = named_by_package(function)
         try:
             return numba.njit(cache=True, **options)(function)
         except (RuntimeError, OSError):  # no folder for the cache can be written: compile in every process
