@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +24,9 @@ from .motion.mix import mix_audio_video
 from .motion.motion import Motion
 from .motion.timing import take
 from .motion.video import motion_from_video
-from .pipeline import Frame, Head, Settings, drive, frames, reconstruct
+from .parallel import one_thread
+from .pipeline import Head, Settings, drive, frames, reconstruct
+from .portrait.portrait import Portrait
 from .progress import OnStep, ignore_steps
 from .render.paste import Paster
 from .render.rasterize import available_backends
@@ -99,45 +100,51 @@ def shorten(motion: Motion, count: int) -> Motion:
 
 
 def write_clip(job: Job, head: Head, sequence: AnalyticSequence, clock: StageClock, on_step: OnStep) -> int:
-    """Render every frame into the output file and return how many were written."""
+    """Render every frame into the job's output file and return how many were written."""
+    finish = Framing(head.portrait, job.framing, job.size)
+    return write_frames(job.output, head, sequence, finish, job.settings, clock=clock, on_step=on_step)
+
+
+def write_frames(
+    output: Path,
+    head: Head,
+    sequence: AnalyticSequence,
+    finish: Framing,
+    settings: Settings,
+    *,
+    clock: StageClock,
+    on_step: OnStep = ignore_steps,
+) -> int:
+    """Render a sequence into an MP4, a frame at a time and with the motion's sound; return how many were written."""
     done, total = 0, len(sequence)
-    finish = Framing(head, job)
-    writer = VideoWriter(
-        job.output, sequence.fps, finish.width, finish.height, sequence.motion.sound, {"comment": _credits()}
-    )
-    with writer:
-        for frame in _pictures(head, sequence, job, finish, clock):
+    sound = sequence.motion.sound
+    writer = VideoWriter(output, sequence.fps, finish.width, finish.height, sound, {"comment": _credits()})
+    with one_thread(), writer:
+        for frame in frames(head, sequence, settings, clock=clock):
+            with clock("paste"):
+                picture = finish(frame.image)
             with clock("encode"):
-                writer.write(frame)
+                writer.write(picture)
             done += 1
             on_step(done, total)
     return done
 
 
-def _pictures(
-    head: Head, sequence: AnalyticSequence, job: Job, finish: Framing, clock: StageClock
-) -> Iterator[np.ndarray]:
-    for frame in frames(head, sequence, job.settings, clock=clock):
-        with clock("paste"):
-            picture = finish(frame)
-        yield picture
-
-
 class Framing:
     """Puts a finished crop back into the source picture, or gives the crop alone."""
 
-    def __init__(self, head: Head, job: Job) -> None:
-        """Prepare for ``job.framing`` ``source`` or ``crop``."""
-        if job.framing not in ("source", "crop"):
-            raise InputError(f'Unknown framing "{job.framing}": choose source or crop.')
-        self._paster = Paster(head.portrait) if job.framing == "source" else None
-        self.height, self.width = head.portrait.source.shape[1:] if self._paster else (job.size, job.size)
+    def __init__(self, portrait: Portrait, framing: str = "source", size: int = 512) -> None:
+        """Prepare for ``source`` (the picture's own size) or ``crop`` (``size`` pixels square)."""
+        if framing not in ("source", "crop"):
+            raise InputError(f'Unknown framing "{framing}": choose source or crop.')
+        self._paster = Paster(portrait) if framing == "source" else None
+        self.height, self.width = portrait.source.shape[1:] if self._paster else (size, size)
 
-    def __call__(self, frame: Frame) -> np.ndarray:
+    def __call__(self, image: Float[Tensor, "3 512 512"]) -> np.ndarray:
         """Return the frame as uint8 [height, width, 3]."""
         if self._paster is not None:
-            return self._paster.paste(frame.image)
-        return to_bytes(resized(frame.image, self.width))
+            return self._paster.paste(image)
+        return to_bytes(resized(image, self.width))
 
 
 def resized(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size size"]:

@@ -135,6 +135,26 @@ def build_head(
     return Head(portrait, model, fit, surface, points, binding, still)
 
 
+def surface_of(
+    portrait: Portrait,
+    provider: str = "mesh",
+    *,
+    depth: Float[Tensor, "512 512"] | None = None,
+    normals: Float[Tensor, "3 512 512"] | None = None,
+    on_step: OnStep = ignore_steps,
+) -> Surface:
+    """Fit the head model to a portrait and reconstruct the surface that is seen (eq. 1)."""
+    model = load_head_model()
+    fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
+    return reconstruct_surface(portrait, fit, model, provider=provider, depth=depth, normals=normals, on_step=on_step)
+
+
+def driven_points(points: HeadPoints, motion: Motion, settings: Settings | None = None) -> DrivenPoints:
+    """Retarget a driving motion onto the head of a point cloud and bind the points to it (paper D.2)."""
+    model = load_head_model()
+    return DrivenPoints(points, bind_points(points, model), retargeted(motion, points.fit, model, settings))
+
+
 def predict(
     portrait: Portrait, driven: DrivenPoints, settings: Settings | None = None, *, on_step: OnStep = ignore_steps
 ) -> AnalyticSequence:

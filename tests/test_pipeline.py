@@ -239,11 +239,10 @@ def odd_head(head):
 
 
 @pytest.mark.parametrize("size", [256, 512])
-def test_crop_framing_gives_the_crop(folder, astronaut_head, pictures, size):
-    job = Job(folder / "portrait.png", folder / "crop.mp4", framing="crop", size=size)
-    framing = Framing(astronaut_head, job)
+def test_crop_framing_gives_the_crop(astronaut_head, size):
+    framing = Framing(astronaut_head.portrait, "crop", size)
     frame = next(frames(astronaut_head, astronaut_head.still))
-    picture = framing(frame)
+    picture = framing(frame.image)
     assert (framing.width, framing.height) == (size, size) and picture.shape == (size, size, 3)
     smaller = torch.nn.functional.avg_pool2d(frame.image[None], 512 // size)[0]
     assert psnr(torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255.0, smaller) > 30.0
@@ -296,5 +295,5 @@ def test_unusable_jobs_are_refused(folder, astronaut_head):
     with pytest.raises(InputError, match="leave out one"):
         animate(Job(portrait, output, video=folder / "a.mp4", motion=folder / "b.json"))
     with pytest.raises(InputError, match="framing"):
-        Framing(astronaut_head, Job(portrait, output, framing="wide"))
+        Framing(astronaut_head.portrait, "wide")
     assert not output.exists()
