@@ -23,22 +23,26 @@ def mix_motions(
     *,
     fps: float | None = None,
     continuation: str = "hold",
+    length: str = "first",
 ) -> Motion:
     """Return ``first`` with regions taken from ``second``; weight 0 keeps the first exactly, 1 takes the second.
 
     Args:
-        first: gives the length, and the frame rate unless ``fps`` is given.
-        second: resampled to that rate, then cut or continued to that length.
+        first: gives the frame rate unless ``fps`` is given.
+        second: resampled to that rate.
         weights: region (one of `REGIONS`) to weight in 0..1; a region that is not named stays the first's.
         fps: frame rate of the result.
-        continuation: ``hold`` or ``mirror``: what the second does after its end.
+        continuation: ``hold`` or ``mirror``: what the shorter one does after its end.
+        length: ``first`` or ``second``: the one whose length the result has (with sound: the sound's); the other is
+            cut or continued.
 
     Raises:
-        InputError: an unknown region or a weight outside 0..1.
+        InputError: an unknown region, length or continuation, or a weight outside 0..1.
     """
     share = _region_weights(weights)
-    first = resample_motion(first, first.fps if fps is None else fps)
-    second = extend(resample_motion(second, first.fps), len(first), continuation)
+    rate = first.fps if fps is None else fps
+    frames = _length(first, second, rate, length)
+    first, second = (extend(resample_motion(motion, rate), frames, continuation) for motion in (first, second))
     states = {"rest": (first.rest, second.rest), "start": (_start(first), _start(second))}
     beta, gaze, head = _beta_weights(share), share["gaze"], share["head"]
     return replace(
@@ -51,6 +55,8 @@ def mix_motions(
         sound=(second.sound or first.sound) if share["mouth"] > 0.0 else (first.sound or second.sound),
         held=_held(first, second, share),
         speech=first.speech + share["mouth"] * (second.speech - first.speech),
+        neutral=_blend_neutral(first, second, beta),
+        look=first.look + share["gaze"] * (second.look - first.look),
         **{name: _blend_states(*pair, share, first, second) for name, pair in states.items()},
     )
 
@@ -60,10 +66,16 @@ def mix_audio_video(audio: Motion, video: Motion, *, fps: float | None = None) -
 
     It has the sound's length, at the video's rate; a video that ends before the sound is played back and forth.
     """
-    rate = video.fps if fps is None else fps
-    length = len(audio) / audio.fps if audio.sound is None else audio.sound.seconds
-    video = extend(resample_motion(video, rate), frame_count(length, rate), "mirror")
-    return mix_motions(video, audio, dict.fromkeys(SPEECH_REGIONS, 1.0))
+    weights = dict.fromkeys(SPEECH_REGIONS, 1.0)
+    return mix_motions(video, audio, weights, fps=fps, continuation="mirror", length="second")
+
+
+def _length(first: Motion, second: Motion, fps: float, whose: str) -> int:
+    if whose not in ("first", "second"):
+        raise InputError(f"Unknown length {whose!r}; choose first or second.")
+    leader = first if whose == "first" else second
+    heard = leader.sound.seconds if whose == "second" and leader.sound is not None else len(leader) / leader.fps
+    return frame_count(heard, fps)
 
 
 def _region_weights(weights: Mapping[str, float]) -> dict[str, float]:
@@ -114,6 +126,13 @@ def _blend_states(first: Rest, second: Rest, share: Mapping[str, float], one: Mo
         rotation=_blend_rotation(first.rotation[None], second.rotation[None], share["head"])[0],
         translation=_blend(first.translation, second.translation * scale, torch.tensor(share["head"])),
     )
+
+
+def _blend_neutral(first: Motion, second: Motion, weight: Float[Tensor, "52"]) -> Float[Tensor, "52"] | None:
+    if first.neutral is None and second.neutral is None:
+        return None
+    one, other = (torch.zeros_like(weight) if m.neutral is None else m.neutral for m in (first, second))
+    return _blend(one, other, weight)
 
 
 def _held(first: Motion, second: Motion, share: Mapping[str, float]) -> tuple[int, ...]:

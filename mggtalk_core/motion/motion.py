@@ -47,6 +47,10 @@ class Motion(Record):
     """State that ``reference="first"`` subtracts; None: the first frame. Sound and sliders start from their rest."""
     speech: float = 0.0
     """Share of the mouth that comes from sound, 0..1: its closed lips close the portrait's."""
+    neutral: Float[Tensor, "52"] | None = None
+    """Share of the portrait's own expression that is taken away, per blendshape, 0..1; None: nothing."""
+    look: float = 0.0
+    """How much the portrait's eyes look into the camera, wherever the head turns: 0 as driven, 1 always."""
 
     def __len__(self) -> int:
         """Return the number of frames ``T``."""

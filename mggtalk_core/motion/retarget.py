@@ -80,10 +80,11 @@ def retarget(
     moved = strength * scale * (motion.translation.double() - start.translation.double())
     translation = fit.camera.translation.double() + moved
     rotation, translation = _turn_view(rotation, translation, yaw, pitch)
+    source_gaze = _towards_camera(fit, model, motion.look, rotation, translation)
     return replace(
         motion,
         beta=beta,
-        gaze=limit_gaze(fit.gaze + strength * (motion.gaze - gaze_from), fit.gaze),
+        gaze=limit_gaze(source_gaze + strength * (motion.gaze - gaze_from), fit.gaze),
         rotation=rotation.to(torch.float32),
         translation=translation.to(torch.float32),
         rest=_source_state(fit),
@@ -112,6 +113,20 @@ def _source_state(fit: HeadFit) -> Rest:
     return Rest(fit.beta_s, fit.gaze, fit.camera.rotation, fit.camera.translation)
 
 
+def _towards_camera(
+    fit: HeadFit, model: HeadModel, share: float, rotation: Float[Tensor, "T 3 3"], translation: Float[Tensor, "T 3"]
+) -> Float[Tensor, "T 4"]:
+    """Return the portrait's own gaze, moved by ``share`` of the way to the camera from where each eye then is."""
+    if share == 0.0:
+        return fit.gaze.expand(len(rotation), 4)
+    camera = -torch.einsum("tji,tj->ti", rotation, translation)
+    rays = camera[:, None] - model.eye_centers(fit.identity).to(camera)
+    yaw = torch.atan2(rays[..., 0], rays[..., 2])
+    pitch = torch.atan2(rays[..., 1], rays[..., [0, 2]].norm(dim=-1))
+    target = torch.stack((yaw, pitch), dim=-1).flatten(1).to(fit.gaze)
+    return fit.gaze + share * (target - fit.gaze)
+
+
 def _eye_distance(fit: HeadFit, model: HeadModel) -> float:
     left, right = model.eye_centers(fit.identity)
     return float((left - right).norm())
@@ -127,9 +142,9 @@ def _drive_expression(
         change = motion.beta - start.beta
         change[:, BLINKS] = _close_lids(change[:, BLINKS], beta_s[list(BLINKS)], start.beta[list(BLINKS)])
         # Speech starts from closed lips: the portrait's own opening fades, or it would add up with every vowel.
-        opening = torch.zeros_like(beta_s)
-        opening[indices(MOUTH_OPENING)] = motion.speech
-        change = change - opening * beta_s
+        own = torch.zeros_like(beta_s)
+        own[indices(MOUTH_OPENING)] = motion.speech
+        change = change - (own if motion.neutral is None else torch.maximum(own, motion.neutral)) * beta_s
     return limit_expression(beta_s + strength * change, beta_s)
 
 

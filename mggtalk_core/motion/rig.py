@@ -32,6 +32,10 @@ LID_ANGLE = 25.0
 """Degrees of eyeball pitch at which ``eyeLookUp`` or ``eyeLookDown`` is full."""
 
 
+EXPRESSION = torch.tensor([not name.startswith(("eyeBlink", "eyeLook")) for name in BLENDSHAPES]).float()
+"""1 for what makes an expression, 0 for how open the lids are and where the eyes look."""
+
+
 @dataclass(frozen=True)
 class Key:
     """A key frame: the value a slider has at one frame, and how it leaves it."""
@@ -54,6 +58,8 @@ def motion_from_rig(
     translation: tuple[Curve, Curve, Curve] = (0.0, 0.0, 0.0),
     gaze_left: tuple[Curve, Curve] = (0.0, 0.0),
     gaze_right: tuple[Curve, Curve] = (0.0, 0.0),
+    neutralise: float = 0.0,
+    look_at_camera: float = 0.0,
     frames: int | None = None,
     fps: float = 25.0,
 ) -> Motion:
@@ -67,6 +73,8 @@ def motion_from_rig(
         translation: head moved to the picture's right, down, and away from the camera, units of 10 cm.
         gaze_left: yaw and pitch of the left eyeball in degrees, + to the subject's left and up; the lids follow.
         gaze_right: the same for the right eyeball.
+        neutralise: share of the portrait's own expression that is taken away, 0..1; lids and gaze stay.
+        look_at_camera: how much the eyes stay on the camera while the head turns, 0..1.
         frames: length; by default that of the longest curve.
         fps: frames per second.
 
@@ -98,6 +106,8 @@ def motion_from_rig(
         eye_distance=EYE_DISTANCE,
         kind="rig",
         start=rest,
+        neutral=neutralise * EXPRESSION if neutralise else None,
+        look=look_at_camera,
     )
 
 

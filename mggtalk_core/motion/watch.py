@@ -54,10 +54,10 @@ def watch(frames: Iterable[np.ndarray], total: int, *, on_step: OnStep = ignore_
     landmarks, blendshapes = (
         torch.stack([(blank if face is None else face)[part] for face in faces]) for part in (0, 1)
     )
-    return Sightings(_between(landmarks, before, after, weight), _between(blendshapes, before, after, weight), found)
+    return Sightings(between(landmarks, before, after, weight), between(blendshapes, before, after, weight), found)
 
 
-def _between(values: Tensor, before: Tensor, after: Tensor, weight: Float[Tensor, "T"]) -> Tensor:
+def between(values: Tensor, before: Tensor, after: Tensor, weight: Float[Tensor, "T"]) -> Tensor:
     """Return values in which frames with neither weight nor gap are bit for bit as they were."""
     shape = (-1,) + (1,) * (values.dim() - 1)
     return values[before] + weight.to(values).view(shape) * (values[after] - values[before])

@@ -1,0 +1,58 @@
+"""Gaussians moved as a rigid body."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .gaussians import Gaussians
+
+
+def moved(gaussians: Gaussians, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"]) -> Gaussians:
+    """Return the Gaussians turned by ``rotation`` and then shifted: means, axes and the directions of their colours."""
+    turn = rotation.to(gaussians.means)
+    sh = gaussians.sh.clone()
+    # Degree 1 is stored as (y, z, x) times (-1, 1, -1): a linear function of the direction, which turns as a vector.
+    order, sign = [2, 0, 1], sh.new_tensor((-1.0, -1.0, 1.0))[:, None]
+    vector = sh[:, 1:][:, order] * sign
+    sh[:, 1:][:, order] = torch.einsum("ij,njc->nic", turn, vector) * sign
+    return replace(
+        gaussians,
+        means=gaussians.means @ turn.T + translation.to(gaussians.means),
+        quats=_product(quaternion_of(turn), gaussians.quats),
+        sh=sh,
+    )
+
+
+def quaternion_of(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "4"]:
+    """Return the unit quaternion w, x, y, z of a rotation matrix."""
+    # The eigenvector of the largest eigenvalue of this symmetric matrix: no case is special (Bar-Itzhack 2000).
+    r = rotation.double()
+    xx, yy, zz = r.diagonal()
+    upper = torch.stack(
+        (
+            torch.stack((xx + yy + zz, r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1])),
+            torch.stack((r[2, 1] - r[1, 2], xx - yy - zz, r[1, 0] + r[0, 1], r[0, 2] + r[2, 0])),
+            torch.stack((r[0, 2] - r[2, 0], r[1, 0] + r[0, 1], yy - xx - zz, r[2, 1] + r[1, 2])),
+            torch.stack((r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[2, 1] + r[1, 2], zz - xx - yy)),
+        )
+    )
+    return torch.linalg.eigh(upper).eigenvectors[:, -1].to(rotation)
+
+
+def _product(left: Float[Tensor, "4"], right: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    """Return the Hamilton product of one quaternion with many."""
+    w, x, y, z = left.unbind()
+    a, b, c, d = right.unbind(-1)
+    return torch.stack(
+        (
+            w * a - x * b - y * c - z * d,
+            w * b + x * a + y * d - z * c,
+            w * c - x * d + y * a + z * b,
+            w * d + x * c - y * b + z * a,
+        ),
+        dim=-1,
+    )
