@@ -1,0 +1,44 @@
+"""The list of nodes, and what ComfyUI must know before it runs one."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .deform import MGGDeform
+from .gaussians import MGGGaussianPredict, MGGToSplat
+from .geometry import MGGDepthBINI, MGGSymmetricGeometry
+from .models import register_model_folder
+from .motion import MGGMixMotion, MGGMotionFromAudio, MGGMotionFromFile, MGGMotionFromVideo
+from .portrait import MGGLoadPortrait
+from .render import MGGInpaint, MGGSplatRender
+from .rig import MGGExpressionRig
+from .talking_video import MGGTalkingVideo
+
+NODES: tuple[type[io.ComfyNode], ...] = (
+    MGGLoadPortrait,
+    MGGDepthBINI,
+    MGGSymmetricGeometry,
+    MGGMotionFromVideo,
+    MGGMotionFromAudio,
+    MGGMotionFromFile,
+    MGGExpressionRig,
+    MGGMixMotion,
+    MGGDeform,
+    MGGGaussianPredict,
+    MGGSplatRender,
+    MGGInpaint,
+    MGGToSplat,
+    MGGTalkingVideo,
+)
+
+
+class MGGTalkExtension(ComfyExtension):
+    """The node pack."""
+
+    async def on_load(self) -> None:
+        """Add ``models/mggtalk`` to the folders in which weights are looked for."""
+        register_model_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Return every node of the pack."""
+        return list(NODES)

@@ -1,0 +1,65 @@
+"""Load Portrait: from a picture to what was seen in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..mggtalk_core.portrait.load import load_portrait
+from .convert import one_picture, to_image, to_mask
+from .models import weights_policy
+from .preview import portrait_sheet, show
+from .progress import Steps
+from .sockets import PORTRAIT, advanced, schema
+
+
+class MGGLoadPortrait(io.ComfyNode):
+    """The head in a picture, cut out and measured."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return the node's inputs and outputs."""
+        return schema(
+            node_id="MGGLoadPortrait",
+            display_name="Load Portrait (MGGTalk)",
+            category="MGGTalk",
+            description="Finds the head in a picture and cuts it out: landmarks, expression, head matte, and the picture "
+            "behind the head. Everything else starts here.",
+            search_aliases=["talking head", "portrait animation", "face landmarks", "head matte"],
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    tooltip="The portrait. One face, upright and sharp, at least 32 pixels high; from 400 pixels on the "
+                    "result is as fine as it gets. Alpha is laid over white.",
+                ),
+                io.Int.Input(
+                    "face", default=0, min=0, max=31,
+                    tooltip="Which face of the picture: 0 is the largest, 1 the next. An index too high stops the node.",
+                ),
+                advanced(io.Int.Input(
+                    "picture", default=0, min=0, max=4095,
+                    tooltip="Which picture of a batch: 0 is the first. The others are ignored.",
+                )),
+                advanced(io.Boolean.Input(
+                    "download", default=True, label_on="when missing", label_off="never",
+                    tooltip="Fetch the face networks (20 MB) once if they are not in models/mggtalk. Never: the node "
+                    "stops and names the missing file instead.",
+                )),
+            ],
+            outputs=[
+                PORTRAIT.Output("portrait", tooltip="The head and what is known of it. Goes into every later stage."),
+                io.Image.Output("crop", tooltip="The 512x512 square around the head that all stages work on. Make depth "
+                                "or normal maps of this picture, not of the original."),
+                io.Mask.Output("head_mask", tooltip="White where pixels move with the head, soft at hair and neck."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image: Any, face: int, picture: int = 0, download: bool = True) -> io.NodeOutput:
+        """Load the portrait."""
+        with weights_policy(download):
+            portrait = load_portrait(one_picture(image, picture), face=face, on_step=Steps())
+        return io.NodeOutput(
+            portrait, to_image(portrait.crop), to_mask(portrait.matte), ui=show(portrait_sheet(portrait), cls)
+        )

@@ -1,0 +1,175 @@
+"""Splat Render and Inpaint: the head in pictures, and the pictures finished."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy.model_management import intermediate_device
+from comfy_api.latest import io
+
+from ..mggtalk_core.animate import Framing
+from ..mggtalk_core.errors import InputError
+from ..mggtalk_core.gaussians.predict import AnalyticSequence
+from ..mggtalk_core.pipeline import Settings, renderings
+from ..mggtalk_core.portrait.portrait import CROP_SIZE, Portrait
+from ..mggtalk_core.render.composite import Compositor
+from ..mggtalk_core.render.rendering import from_straight, straight_colour
+from .convert import fitted, mask_planes, one_picture, to_image, to_mask
+from .frames import frame_range, range_inputs
+from .gaussians import backend_input
+from .preview import ends, show
+from .progress import Steps
+from .sockets import GAUSSIANS, PORTRAIT, schema
+from .views import view_inputs, views
+
+
+class MGGSplatRender(io.ComfyNode):
+    """The Gaussians as pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return the node's inputs and outputs."""
+        return schema(
+            node_id="MGGSplatRender",
+            display_name="Splat Render (MGGTalk)",
+            category="MGGTalk/stages",
+            description="Renders the head alone, frame by frame, as the portrait's camera sees it or from another side.",
+            search_aliases=["gaussian splatting", "rasterize", "novel view", "orbit"],
+            inputs=[
+                GAUSSIANS.Input("gaussians", tooltip="From Gaussian Predict."),
+                *range_inputs(0, "At 512 pixels a frame takes 7 MB, 10 seconds 1.8 GB: for long clips use Talking Video."),
+                *view_inputs(),
+                backend_input(),
+            ],
+            outputs=[
+                io.Image.Output("image", tooltip="The head alone, black where nothing is; colours are whole at soft edges."),
+                io.Mask.Output("mask", tooltip="How much the head covers each pixel. Inpaint needs it."),
+                io.Image.Output("depth", tooltip="Depth of the head, near = white, the same scale in all frames."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        gaussians: AnalyticSequence,
+        start: int,
+        count: int,
+        step: int,
+        orbit_yaw: float,
+        orbit_pitch: float,
+        orbit_turn: float,
+        size: int,
+        backend: str = "auto",
+    ) -> io.NodeOutput:
+        """Render the frames."""
+        chosen = frame_range(len(gaussians), start, count, step)
+        cameras = views(gaussians, chosen, size, orbit_yaw, orbit_pitch, orbit_turn)
+        device, on_step = intermediate_device(), Steps()
+        image = torch.empty(len(chosen), size, size, 3, device=device)
+        mask = torch.empty(len(chosen), size, size, device=device)
+        depth = torch.empty(len(chosen), size, size, device=device)
+        drawn = renderings(gaussians, chosen, cameras, Settings(backend=backend))
+        for place, rendering in enumerate(drawn):
+            image[place : place + 1] = to_image(straight_colour(rendering))
+            mask[place : place + 1] = to_mask(rendering.alpha)
+            depth[place] = rendering.depth[0]
+            on_step(place + 1, len(chosen))
+        grey = nearness(depth)[..., None].expand(-1, -1, -1, 3)
+        return io.NodeOutput(image, mask, grey, ui=show(ends(image), cls))
+
+
+class MGGInpaint(io.ComfyNode):
+    """The head over the picture it came from (paper D.5)."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return the node's inputs and outputs."""
+        return schema(
+            node_id="MGGInpaint",
+            display_name="Inpaint (MGGTalk)",
+            category="MGGTalk/stages",
+            description="Puts rendered heads over the picture behind the head, closes small gaps, and pastes the result "
+            "back into the portrait at its own resolution.",
+            search_aliases=["composite", "paste back"],
+            inputs=[
+                PORTRAIT.Input("portrait", tooltip="From Load Portrait: what is behind the head, and the picture to paste into."),
+                io.Image.Input("image", tooltip="Heads from Splat Render, seen by the portrait's own camera. Other sizes are "
+                               "resized to 512. Diffusion nodes may work on them first."),
+                io.Mask.Input("mask", tooltip="The mask of the same frames from Splat Render; a single one serves all."),
+                framing_input(),
+                torso_input(),
+                GAUSSIANS.Input(
+                    "gaussians", optional=True,
+                    tooltip="Only for torso = follow: tells how the head moves. Frames are counted from the first.",
+                ),
+            ],
+            outputs=[io.Image.Output("frames", tooltip="The finished frames.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        portrait: Portrait,
+        image: Any,
+        mask: Any,
+        framing: str,
+        torso: str,
+        gaussians: AnalyticSequence | None = None,
+    ) -> io.NodeOutput:
+        """Finish the frames."""
+        if torso == "follow" and gaussians is None:
+            raise InputError("torso = follow needs the head's movement: connect the gaussians, or choose hold.")
+        if len(mask.reshape(-1, *mask.shape[-2:])) not in (1, len(image)):
+            raise InputError(
+                f"There are {len(image)} pictures but {len(mask)} masks: connect both from one Splat Render."
+            )
+        finished = compose(portrait, image, mask, framing, torso, gaussians)
+        return io.NodeOutput(finished, ui=show(ends(finished), cls))
+
+
+def compose(portrait: Portrait, image: Any, mask: Any, framing: str, torso: str, gaussians: Any) -> torch.Tensor:
+    """Return an IMAGE batch of finished frames, one at a time."""
+    finish, on_step = Framing(portrait, framing), Steps()
+    compositor = None
+    finished = torch.empty(len(image), finish.height, finish.width, 3, device=intermediate_device())
+    masks = mask_planes(mask)
+    for index in range(len(image)):
+        alpha = fitted(masks[min(index, len(masks) - 1)][None], CROP_SIZE)[0]
+        rendering = from_straight(fitted(one_picture(image, index)[None], CROP_SIZE)[0], alpha)
+        camera = None if gaussians is None else gaussians.camera(min(index, len(gaussians) - 1))
+        compositor = compositor or Compositor(portrait, source_camera(gaussians), torso=torso)
+        finished[index] = torch.from_numpy(finish(compositor(rendering, camera))).to(finished) / 255.0
+        on_step(index + 1, len(image))
+    return finished
+
+
+def source_camera(gaussians: AnalyticSequence | None) -> Any:
+    """Return the camera of the portrait, as far as it is known."""
+    return None if gaussians is None else gaussians.avatar.points.fit.camera
+
+
+def nearness(depth: torch.Tensor) -> torch.Tensor:
+    """Return depth [b,h,w] as grey: nearest white, farthest nearly black, 0 where nothing is."""
+    seen = depth > 0.0
+    if not bool(seen.any()):
+        return depth
+    near, far = depth[seen].min(), depth.max()
+    return torch.where(seen, 1.0 - 0.95 * (depth - near) / (far - near).clamp(min=1e-6), depth)
+
+
+def framing_input() -> io.Input:
+    """Return the input that says whether the whole picture is wanted or the head alone."""
+    return io.Combo.Input(
+        "framing", options=["source", "crop"], default="source",
+        tooltip="source: the whole portrait at its own size. crop: the 512x512 square around the head.",
+    )  # fmt: skip
+
+
+def torso_input() -> io.Input:
+    """Return the input that says what the shoulders do."""
+    return io.Combo.Input(
+        "torso", options=["hold", "follow"], default="hold",
+        tooltip="hold: neck and shoulders stay still; right for small movements. follow: they go along with the head, "
+        "and the background near them bends a little.",
+    )  # fmt: skip
