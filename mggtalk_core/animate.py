@@ -55,40 +55,42 @@ class Job:
 def animate(job: Job, on_step: OnStep = ignore_steps) -> dict[str, object]:
     """Animate a portrait into an MP4 and return the report.
 
+    ``on_step`` counts anew in each phase: reading the drivers, building the head, rendering the frames.
+
     Raises:
         InputError: an input cannot be used or the output cannot be written; nothing is left half-written.
     """
     clock = StageClock()
-    head, motion = prepare(job, clock)
+    head, motion = prepare(job, clock, on_step)
     sequence = drive(head, motion, job.settings)
     written = write_clip(job, head, sequence, clock, on_step)
     return report(job, sequence, written, clock)
 
 
-def prepare(job: Job, clock: StageClock) -> tuple[Head, Motion]:
+def prepare(job: Job, clock: StageClock, on_step: OnStep = ignore_steps) -> tuple[Head, Motion]:
     """Read the drivers and reconstruct the head."""
     image = read_image(job.portrait)
     with clock("motion"):
-        motion = read_drivers(job)
-    head = reconstruct(image, job.settings, clock=clock)
+        motion = read_drivers(job, on_step)
+    head = reconstruct(image, job.settings, clock=clock, on_step=on_step)
     return head, motion if job.max_frames is None else shorten(motion, job.max_frames)
 
 
-def read_drivers(job: Job) -> Motion:
+def read_drivers(job: Job, on_step: OnStep = ignore_steps) -> Motion:
     """Return the motion of the job's drivers; sound beside a clip or a file moves the mouth, the other the rest."""
     if job.video is not None and job.motion is not None:
         raise InputError("Both a driving clip and a motion file were given: leave out one of them.")
     sound = None if job.audio is None else read_sound(job.audio)
     body: Motion | None = None
     if job.video is not None:
-        body = motion_from_video(job.video, load_head_model(), max_frames=job.max_frames)
+        body = motion_from_video(job.video, load_head_model(), max_frames=job.max_frames, on_step=on_step)
     elif job.motion is not None:
         body = read_motion(job.motion)
     if sound is None:
         if body is None:
             raise InputError("Nothing drives the portrait: give a sound, a driving clip or a motion file.")
         return body
-    voice = motion_from_audio(sound, fps=job.fps if body is None else body.fps, seed=job.seed)
+    voice = motion_from_audio(sound, fps=job.fps if body is None else body.fps, seed=job.seed, on_step=on_step)
     return voice if body is None else mix_audio_video(voice, body)
 
 

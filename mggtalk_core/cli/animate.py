@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Animate and say where the clip is."""
     job = job_of(arguments)
-    with using_policy(commercial_safe=arguments.commercial_safe), progress_bar("frames") as on_step:
+    with using_policy(commercial_safe=arguments.commercial_safe), progress_bar("animate", unit="step") as on_step:
         result = animate(job, on_step)
     write_json(arguments.report, result)
     seconds = "  ".join(f"{stage} {value:.2f}" for stage, value in result["seconds"].items())

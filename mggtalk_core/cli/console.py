@@ -28,6 +28,8 @@ def progress_bar(label: str, unit: str = "frame") -> Iterator[OnStep]:
     with tqdm(desc=label, unit=unit, leave=False, disable=None) as bar:
 
         def step(done: int, total: int) -> None:
+            if done < bar.n:  # another phase begins
+                bar.reset()
             bar.total = total
             bar.update(done - bar.n)
 

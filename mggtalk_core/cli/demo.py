@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     job = Job(portrait, folder / "demo.mp4", audio=arguments.audio)
     clock = StageClock()
     say("Reading the portrait and the sound; weights are fetched on the first run.")
-    head, motion = prepare(job, clock)
-    sequence = drive(head, motion, job.settings)
-    with progress_bar("frames") as on_step:
+    with progress_bar("demo", unit="step") as on_step:
+        head, motion = prepare(job, clock, on_step)
+        sequence = drive(head, motion, job.settings)
         written = write_clip(job, head, sequence, clock, on_step)
     result = report(job, sequence, written, clock)
     write_json(folder / "demo.json", result)

@@ -76,7 +76,7 @@ def _check(provider: str, depth: Tensor | None, normals: Tensor | None) -> None:
         raise InputError(f"There is no depth provider {provider!r}: choose one of {', '.join(PROVIDERS)}.")
     if provider in NETWORKS:
         raise InputError(
-            f"Provider {provider!r} is not in this release: use 'mesh', or hand in its depth and normals as 'given'."
+            f"Provider {provider!r} is not in this release: use 'mesh', or hand in its depth and normal maps."
         )
     if provider == "given" and depth is None and normals is None:
         raise InputError("Provider 'given' needs a depth map, a normal map or both.")
