@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from ..head.camera import Camera
 from ..motion.driven import DrivenPoints
 from ..motion.motion import Motion
@@ -30,6 +32,10 @@ class AnalyticSequence:
     def __len__(self) -> int:
         """Return the number of frames."""
         return len(self.motion)
+
+    def to(self, device: torch.device | str) -> AnalyticSequence:
+        """Return the same sequence on ``device``, where its frames are then computed; the sound stays where it is."""
+        return AnalyticSequence(self.avatar.to(device), replace(self.motion.to(device), sound=self.motion.sound))
 
     def frame(self, index: int) -> Gaussians:
         """Return the canonical Gaussians of one frame."""

@@ -18,6 +18,7 @@ from .crop import choose_crop, wide_region
 from .face_frame import FaceFrame
 from .landmarker import TASK, Face, FaceLandmarker, face_region
 from .matte import head_matte
+from .matte_edit import MatteEdit, edited
 from .parsing import Parser, resample
 from .portrait import CROP_SIZE, Portrait
 from .warp import Region, apply, warp
@@ -32,17 +33,22 @@ _landmarker = cache(FaceLandmarker)
 
 @one_thread()
 def load_portrait(
-    image: Float[Tensor, "3 height width"], *, face: int | None = None, on_step: OnStep = ignore_steps
+    image: Float[Tensor, "3 height width"],
+    *,
+    face: int | None = None,
+    matte: MatteEdit | None = None,
+    on_step: OnStep = ignore_steps,
 ) -> Portrait:
     """Find the head in a picture and take it apart (paper: semantic parsing to ``I_s^h`` and ``I_s^bg``).
 
     Args:
         image: sRGB in 0..1.
         face: which face, 0 the largest; the largest when None.
+        matte: what the user changes about the head matte.
         on_step: called while networks are fetched, at first use.
 
     Raises:
-        InputError: no face, no such face, or a face too small to animate.
+        InputError: no face, no such face, a face too small to animate, or an unusable mask.
         WeightsError: the landmark networks cannot be had (without the parsing network it warns and goes on).
     """
     # Asked for at every call: the resolver keeps account of the weights that were used.
@@ -57,7 +63,7 @@ def load_portrait(
     found = _landmarker().refine(bytes_, face_region(chosen.landmarks.double().numpy()), precise=True)
     landmarks = found.landmarks.double().numpy()
     region, probabilities = _crop_and_parse(parser, bytes_, landmarks)
-    return _take_apart(source, floats, found, others, region, probabilities)
+    return _take_apart(source, floats, found, others, region, probabilities, matte or MatteEdit())
 
 
 def _crop_and_parse(parser: Parser, image: np.ndarray, landmarks: np.ndarray) -> tuple[Region, np.ndarray]:
@@ -97,6 +103,7 @@ def _take_apart(
     others: list[np.ndarray],
     region: Region,
     probabilities: np.ndarray,
+    edit: MatteEdit,
 ) -> Portrait:
     """Cut the crop, its matte and the layer behind the head."""
     to_crop = region.to_crop(CROP_SIZE)
@@ -106,7 +113,7 @@ def _take_apart(
     frame = FaceFrame.from_landmarks(landmarks)
     inside = _inside(to_crop, floats.shape[1], floats.shape[0])
     rivals = [FaceFrame.from_landmarks(_moved(other, to_crop, scale)) for other in others]
-    matte = head_matte(probabilities, crop, frame, inside, rivals)
+    matte = edited(head_matte(probabilities, crop, frame, inside, rivals), edit, to_crop, floats.shape[:2])
     background = torso_background(crop, matte, probabilities, frame, inside)
     # Beyond the picture's border only the head was continued; the rest there is the filled background.
     beyond = crop * matte[..., None] + background * (1.0 - matte[..., None])

@@ -20,14 +20,19 @@ class Compositor:
     seam is soft because the head's own alpha fades out below the jaw.
     """
 
-    def __init__(self, portrait: Portrait, camera: Camera, *, torso: str = "hold") -> None:
-        """Prepare the layer; ``camera`` is that of the source picture. Raises InputError for another ``torso``."""
+    def __init__(self, portrait: Portrait, camera: Camera | None, *, torso: str = "hold") -> None:
+        """Prepare the layer; ``camera`` is that of the source picture, which ``hold`` needs not know.
+
+        Raises InputError for another ``torso``, or for ``follow`` without cameras.
+        """
         if torso not in ("hold", "follow"):
             raise InputError(f'Unknown torso mode "{torso}": choose hold or follow.')
+        if torso == "follow" and camera is None:
+            raise InputError("torso = follow needs the head's movement: connect the gaussians, or choose hold.")
         self._layer = portrait.background
         self._torso = Torso(portrait, camera) if torso == "follow" else None
 
-    def __call__(self, rendering: Rendering, camera: Camera) -> Float[Tensor, "3 512 512"]:
+    def __call__(self, rendering: Rendering, camera: Camera | None) -> Float[Tensor, "3 512 512"]:
         """Return the finished crop of one frame; ``camera`` is the frame's, ``rendering`` is over nothing."""
         layer = self._layer if self._torso is None else self._torso(camera)
         rgb, alpha = fill_pinholes(rendering)
