@@ -12,8 +12,10 @@ from comfy.model_management import intermediate_device
 from jaxtyping import Float
 from torch import Tensor
 
+from ..mggtalk_core.animate import resized
 from ..mggtalk_core.errors import InputError
 from ..mggtalk_core.media.sound import Sound
+from ..mggtalk_core.portrait.portrait import CROP_SIZE
 
 
 def to_planes(image: Float[Tensor, "b h w c"]) -> Float[Tensor, "b 3 h w"]:
@@ -62,12 +64,17 @@ def mask_planes(mask: Float[Tensor, "*b h w"]) -> Float[Tensor, "b 1 h w"]:
     return batch.detach().to("cpu", torch.float32)[:, None].clamp(0.0, 1.0)
 
 
-def fitted(planes: Float[Tensor, "b c h w"], size: int, *, smooth: bool = True) -> Float[Tensor, "b c s s"]:
-    """Return pictures resized to a square of ``size`` pixels; those that fit already are not touched."""
-    if planes.shape[-2:] == (size, size):
-        return planes
-    how: dict[str, Any] = {"mode": "bilinear", "antialias": True} if smooth else {"mode": "nearest-exact"}
-    return torch.nn.functional.interpolate(planes, (size, size), **how)
+def crop_sized(planes: Float[Tensor, "c h w"]) -> Float[Tensor, "c 512 512"]:
+    """Return a square picture or mask at the size of the crop; one that has it already is not touched.
+
+    Raises:
+        InputError: it is not square.
+    """
+    if planes.shape[-1] != planes.shape[-2]:
+        raise InputError(
+            f"A picture or mask is {planes.shape[-1]}x{planes.shape[-2]}: give squares, as Splat Render does."
+        )
+    return resized(planes, CROP_SIZE).clamp(0.0, 1.0)
 
 
 def to_sound(audio: dict[str, Any], item: int = 0) -> Sound:
@@ -104,7 +111,7 @@ class Frames:
 
 @contextmanager
 def clip_path(video: Any) -> Iterator[str]:
-    """Give a VIDEO as the path of a clip; one that is trimmed or lies in memory goes into a file of its own meanwhile."""
+    """Give a VIDEO as the path of a clip; one that is trimmed or lies in memory is put into a file meanwhile."""
     import tempfile
     from pathlib import Path
 

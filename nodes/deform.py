@@ -15,23 +15,39 @@ def retarget_inputs() -> list[io.Input]:
     """Return the inputs that say how a driver's motion becomes the portrait's."""
     return [
         io.Combo.Input(
-            "reference", options=list(REFERENCES), default="first",
-            tooltip="What the motion is measured from. first: its first frame, so the clip starts as the portrait is. "
-            "neutral: the driver's face at rest. absolute: the driver's face as it is; the portrait's own smile is lost.",
+            "reference",
+            options=list(REFERENCES),
+            default="first",
+            tooltip="What the motion is measured from. first: its first frame, so the clip starts as the portrait "
+            "is. neutral: the driver's face at rest. absolute: the driver's face as it is; the portrait's own "
+            "smile is lost.",
         ),
         io.Float.Input(
-            "strength", default=1.0, min=0.0, max=4.0, step=0.05,
+            "strength",
+            default=1.0,
+            min=0.0,
+            max=4.0,
+            step=0.05,
             tooltip="1 as driven, 0 still, above 1 exaggerated; above 2 a face looks strained.",
         ),
         io.Float.Input(
-            "yaw", default=0.0, min=-90.0, max=90.0, step=1.0,
-            tooltip="Turns the whole head in addition, degrees; + to the subject's left. Beyond 45 the guessed side shows.",
+            "yaw",
+            default=0.0,
+            min=-90.0,
+            max=90.0,
+            step=1.0,
+            tooltip="Turns the whole head in addition, degrees; + to the subject's left. Beyond 45 the guessed side "
+            "shows.",
         ),
         io.Float.Input(
-            "pitch", default=0.0, min=-90.0, max=90.0, step=1.0,
+            "pitch",
+            default=0.0,
+            min=-90.0,
+            max=90.0,
+            step=1.0,
             tooltip="Lifts the chin in addition, degrees; - lowers it.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 class MGGDeform(io.ComfyNode):

@@ -25,9 +25,10 @@ def peak_mb(width: int, height: int, sound_bytes: int) -> float:
 def statement(frames: int, fps: float, width: int, height: int, sound_bytes: int) -> str:
     """Return the announcement: frames, seconds of clip and of work, peak memory."""
     work = SECONDS_A_HEAD + frames * SECONDS_A_FRAME
+    memory = peak_mb(width, height, sound_bytes)
     return (
-        f"{frames} frames of {width}x{height}, {frames / fps:.1f} s at {fps:g} per second; about {work:.0f} s of work on "
-        f"two cores and {peak_mb(width, height, sound_bytes):.0f} MB of memory, whatever the length"
+        f"{frames} frames of {width}x{height}, {frames / fps:.1f} s at {fps:g} per second: about {work:.0f} s of work "
+        f"on two cores and {memory:.0f} MB of memory, whatever the length"
     )
 
 

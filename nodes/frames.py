@@ -12,18 +12,29 @@ def range_inputs(count: int, cost: str) -> list[io.Input]:
     """Return the inputs that choose frames; ``count`` is the default and ``cost`` what a frame takes."""
     return [
         io.Int.Input(
-            "start", default=0, min=0, max=1_000_000,
+            "start",
+            default=0,
+            min=0,
+            max=1_000_000,
             tooltip="The first frame, counted from 0. One after the end stops the node.",
         ),
         io.Int.Input(
-            "count", default=count, min=0, max=1_000_000,
+            "count",
+            default=count,
+            min=0,
+            max=1_000_000,
             tooltip=f"How many frames at most; 0 takes all. {cost}",
         ),
-        advanced(io.Int.Input(
-            "step", default=1, min=1, max=1000,
-            tooltip="Takes only every Nth frame: 2 halves the work and the frame rate.",
-        )),
-    ]  # fmt: skip
+        advanced(
+            io.Int.Input(
+                "step",
+                default=1,
+                min=1,
+                max=1000,
+                tooltip="Takes only every Nth frame: 2 halves the work and the frame rate.",
+            )
+        ),
+    ]
 
 
 def frame_range(length: int, start: int, count: int, step: int) -> range:

@@ -8,6 +8,7 @@ from ..mggtalk_core.gaussians.predict import AnalyticSequence
 from ..mggtalk_core.motion.driven import DrivenPoints
 from ..mggtalk_core.pipeline import Settings, predict
 from ..mggtalk_core.portrait.portrait import Portrait
+from .devices import render_device
 from .frames import frame_range, range_inputs
 from .progress import Steps
 from .sockets import DRIVEN, GAUSSIANS, PORTRAIT, SPLAT, advanced, schema
@@ -18,11 +19,15 @@ BACKENDS = ["auto", "gsplat", "numba", "reference"]
 
 def backend_input() -> io.Input:
     """Return the input that chooses the rasteriser."""
-    return advanced(io.Combo.Input(
-        "backend", options=BACKENDS, default="auto",
-        tooltip="auto takes gsplat where a GPU and its kernels are there, else numba on the CPU. reference is exact and "
-        "minutes slow. One that cannot run here stops the node.",
-    ))  # fmt: skip
+    return advanced(
+        io.Combo.Input(
+            "backend",
+            options=BACKENDS,
+            default="auto",
+            tooltip="auto takes gsplat where a GPU and its kernels are there, else numba on the CPU. reference is "
+            "exact and minutes slow. One that cannot run here stops the node.",
+        )
+    )
 
 
 class MGGGaussianPredict(io.ComfyNode):
@@ -39,17 +44,22 @@ class MGGGaussianPredict(io.ComfyNode):
             "Calibrated so that the first look meets the picture.",
             search_aliases=["gaussian splatting", "3DGS", "avatar"],
             inputs=[
-                PORTRAIT.Input("portrait", tooltip="From Load Portrait, the same that the points come from: it gives the colours."),
+                PORTRAIT.Input(
+                    "portrait", tooltip="From Load Portrait, the same that the points come from: it gives the colours."
+                ),
                 DRIVEN.Input("driven", tooltip="From Deform."),
                 backend_input(),
             ],
-            outputs=[GAUSSIANS.Output("gaussians", tooltip="The head as Gaussians, one set per frame, computed on demand.")],
-        )  # fmt: skip
+            outputs=[
+                GAUSSIANS.Output("gaussians", tooltip="The head as Gaussians, one set per frame, computed on demand.")
+            ],
+        )
 
     @classmethod
     def execute(cls, portrait: Portrait, driven: DrivenPoints, backend: str = "auto") -> io.NodeOutput:
         """Predict the Gaussians."""
-        return io.NodeOutput(predict(portrait, driven, Settings(backend=backend), on_step=Steps()))
+        sequence = predict(portrait, driven, Settings(backend=backend), on_step=Steps())
+        return io.NodeOutput(sequence.to(render_device(backend)))
 
 
 class MGGToSplat(io.ComfyNode):
@@ -73,8 +83,8 @@ class MGGToSplat(io.ComfyNode):
                     default=True,
                     label_on="moves",
                     label_off="stays put",
-                    tooltip="moves: turning and nodding of the head are in the splats, as viewers expect. stays put: the "
-                    "head only makes faces, always looking ahead.",
+                    tooltip="moves: turning and nodding of the head are in the splats, as viewers expect. stays put: "
+                    "the head only makes faces, always looking ahead.",
                 ),
             ],
             outputs=[SPLAT.Output("splat", tooltip="A batch with one splat per frame, y down and z forward.")],

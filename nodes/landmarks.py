@@ -33,7 +33,7 @@ def sightings(face_landmarks: dict[str, Any], max_frames: int | None = None) -> 
 
 
 def points_of(face: dict[str, Any]) -> Float[Tensor, "478 3"]:
-    """Return a face's landmarks in pixels of the picture; z, which comes in pixels of a crop, is scaled with x and y."""
+    """Return a face's landmarks in pixels of the picture; z, which comes in pixels of a crop, is scaled to match."""
     flat, solid = (np.asarray(face[name], dtype=np.float64) for name in ("landmarks_xy", "landmarks_3d"))
     scale = np.sqrt(flat.var(axis=0).sum() / max(solid[:, :2].var(axis=0).sum(), 1e-12))
     return torch.from_numpy(np.column_stack((flat, solid[:, 2] * scale))).float()

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..mggtalk_core.geometry.surface import Surface
-from ..mggtalk_core.portrait.portrait import CROP_SIZE
-from .convert import fitted, one_picture
+from ..mggtalk_core.portrait.on_crop import on_crop
+from ..mggtalk_core.portrait.portrait import Portrait
+from .convert import one_picture
 
 
 class Maps(NamedTuple):
@@ -20,24 +21,24 @@ class Maps(NamedTuple):
     normals: Float[Tensor, "3 512 512"] | None
 
 
-def given_maps(depth: Any, normals: Any, style: str, moge: Any, da3: Any) -> Maps:
+def given_maps(portrait: Portrait, depth: Any, normals: Any, style: str, moge: Any, da3: Any) -> Maps:
     """Return what is connected: pictures go before geometries, MoGe before Depth Anything."""
     found_depth = found_normals = None
     for geometry in (moge, da3):
         if geometry is not None and found_depth is None and "depth" in geometry:
-            found_depth = _numbers(geometry["depth"][:1, None])[0]
+            found_depth = _numbers(geometry["depth"][:1], portrait)[0]
     if moge is not None and "normal" in moge:
-        found_normals = _numbers(moge["normal"][:1].movedim(-1, 1))
+        found_normals = _numbers(moge["normal"][0].movedim(-1, 0), portrait)
     if depth is not None:
-        found_depth = fitted(one_picture(depth)[None], CROP_SIZE)[0].mean(dim=0)
+        found_depth = on_crop(one_picture(depth), portrait).mean(dim=0)
     if normals is not None:
-        found_normals = normals_of_picture(fitted(one_picture(normals)[None], CROP_SIZE)[0], style)
+        found_normals = normals_of_picture(on_crop(one_picture(normals), portrait), style)
     return Maps(found_depth, found_normals)
 
 
-def _numbers(values: Float[Tensor, "1 c h w"]) -> Float[Tensor, "c 512 512"]:
+def _numbers(values: Float[Tensor, "c h w"], portrait: Portrait) -> Float[Tensor, "c 512 512"]:
     """Return a geometry's map on the crop's pixels; nothing is blended across a hole."""
-    values = fitted(values.detach().to("cpu", torch.float32), CROP_SIZE, smooth=False)[0]
+    values = on_crop(values.detach().to("cpu", torch.float32), portrait, smooth=False)
     return torch.where(torch.isfinite(values), values, torch.full_like(values, torch.nan))
 
 

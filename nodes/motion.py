@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,44 +49,64 @@ class MGGMotionFromVideo(io.ComfyNode):
             node_id="MGGMotionFromVideo",
             display_name="Motion From Video (MGGTalk)",
             category="MGGTalk/motion",
-            description="Follows the largest face of a clip: expression, gaze and head. Connect one of video, images or "
-            "face landmarks.",
+            description="Follows the largest face of a clip: expression, gaze and head. Connect one of video, images "
+            "or face landmarks.",
             search_aliases=["driving video", "face tracking", "expression transfer"],
             inputs=[
                 io.Video.Input(
-                    "video", optional=True,
-                    tooltip="A clip with a face, from Load Video. Read a frame at a time, so length costs no memory. Its "
-                    "sound goes along into the result.",
+                    "video",
+                    optional=True,
+                    tooltip="A clip with a face, from Load Video. Read a frame at a time, so length costs no memory. "
+                    "Its sound goes along into the result.",
                 ),
                 io.Image.Input(
-                    "images", optional=True,
+                    "images",
+                    optional=True,
                     tooltip="Frames with a face, one per picture of the batch. Set fps to their rate.",
                 ),
                 FACE_LANDMARKS.Input(
-                    "face_landmarks", optional=True,
+                    "face_landmarks",
+                    optional=True,
                     tooltip="From Detect Face Landmarks: nothing is tracked again. Set fps to the rate of its frames.",
                 ),
-                fps_input("Rate of images or landmarks; a wrong one makes the face too fast or too slow. A video has its own."),
+                fps_input(
+                    "Rate of images or landmarks; a wrong one makes the face too fast or too slow. A video has its own."
+                ),
                 io.Float.Input(
-                    "smoothing", default=SMOOTHING, min=0.0, max=1.0, step=0.01,
+                    "smoothing",
+                    default=SMOOTHING,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
                     tooltip="Seconds of smoothing. 0.03 takes the jitter away; 0.1 also takes quick expressions away.",
                 ),
                 io.Int.Input(
-                    "max_frames", default=0, min=0, max=1_000_000,
+                    "max_frames",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
                     tooltip="Stops after so many frames; 0 takes all. Handy for a first try.",
                 ),
                 io.Boolean.Input(
-                    "with_sound", default=True, label_on="keep", label_off="drop",
+                    "with_sound",
+                    default=True,
+                    label_on="keep",
+                    label_off="drop",
                     tooltip="Whether the clip's sound goes into the talking video.",
                 ),
-                advanced(io.Boolean.Input(
-                    "download", default=True, label_on="when missing", label_off="never",
-                    tooltip="Fetch the face networks once if they are not in models/mggtalk. Never: the node stops and "
-                    "names the missing file instead.",
-                )),
+                advanced(
+                    io.Boolean.Input(
+                        "download",
+                        default=True,
+                        label_on="when missing",
+                        label_off="never",
+                        tooltip="Fetch the face networks once if they are not in models/mggtalk. Never: the node "
+                        "stops and names the missing file instead.",
+                    )
+                ),
             ],
             outputs=[motion_output()],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -134,28 +155,48 @@ class MGGMotionFromAudio(io.ComfyNode):
             description="Lets a voice move the mouth, with blinks, glances and small movements of the head.",
             search_aliases=["lip sync", "speech", "talking"],
             inputs=[
-                io.Audio.Input("audio", tooltip="Speech, any rate, mono or stereo; of a batch the first. Music moves the mouth too."),
+                io.Audio.Input(
+                    "audio",
+                    tooltip="Speech, any rate, mono or stereo; of a batch the first. Music moves the mouth too.",
+                ),
                 fps_input("Frames per second of the result. 25 suits speech; 50 doubles the work."),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=False,
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=False,
                     tooltip="Of blinks, glances and the sway of the head: the same seed gives the same movements.",
                 ),
                 io.Float.Input(
-                    "head_motion", default=1.0, min=0.0, max=3.0, step=0.1,
+                    "head_motion",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.1,
                     tooltip="How lively head, eyes and brows are. 0 keeps them still.",
                 ),
                 io.Float.Input(
-                    "blink_rate", default=16.0, min=0.0, max=60.0, step=1.0,
+                    "blink_rate",
+                    default=16.0,
+                    min=0.0,
+                    max=60.0,
+                    step=1.0,
                     tooltip="Blinks a minute; 0 for none, which soon looks uncanny.",
                 ),
-                advanced(io.Boolean.Input(
-                    "phonemes", default=True, label_on="when installed", label_off="loudness only",
-                    tooltip="Recognise sounds where pocketsphinx is installed (pip install pocketsphinx). Otherwise only "
-                    "loudness opens the mouth.",
-                )),
+                advanced(
+                    io.Boolean.Input(
+                        "phonemes",
+                        default=True,
+                        label_on="when installed",
+                        label_off="loudness only",
+                        tooltip="Recognise sounds where pocketsphinx is installed (pip install pocketsphinx). "
+                        "Otherwise only loudness opens the mouth.",
+                    )
+                ),
             ],
             outputs=[motion_output()],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -189,26 +230,30 @@ class MGGMotionFromFile(io.ComfyNode):
             search_aliases=["live link face", "arkit", "csv", "blendshapes"],
             inputs=[
                 io.String.Input(
-                    "file", default="", placeholder="take1.csv",
-                    tooltip="Name of a .csv or .json file in ComfyUI's input folder, subfolders included. Places outside of "
-                    "it are refused.",
+                    "file",
+                    default="",
+                    placeholder="take1.csv",
+                    tooltip="Name of a .csv or .json file in ComfyUI's input folder, subfolders included. Places "
+                    "outside of it are refused.",
                 ),
             ],
             outputs=[motion_output()],
-        )  # fmt: skip
+        )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        """Refuse names that cannot be read, before anything runs."""
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        """Refuse names that cannot be read, before anything runs; a name that another node makes is not known yet."""
         try:
-            input_file(file)
+            _ = file is None or input_file(file)
         except InputError as error:
             return str(error)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
+    def fingerprint_inputs(cls, file: str | None) -> str:
         """Read again when the file has changed."""
+        if file is None:
+            return ""
         state = input_file(file).stat()
         return f"{state.st_mtime_ns} {state.st_size}"
 
@@ -225,9 +270,9 @@ def input_file(name: str) -> Path:
     Raises:
         InputError: no name, another ending, a place outside the folder, or no such file.
     """
-    folder = Path(folder_paths.get_input_directory()).resolve()
-    path = (folder / name).resolve()
-    if not name.strip() or path.suffix.lower() not in MOTION_ENDINGS:
+    folder = os.path.abspath(folder_paths.get_input_directory())
+    path = Path(os.path.abspath(os.path.join(folder, name)))
+    if not name.strip() or "\0" in name or path.suffix.lower() not in MOTION_ENDINGS:
         raise InputError(
             f"{name!r} is no motion file: give the name of a .csv or .json file in ComfyUI's input folder."
         )
@@ -248,25 +293,29 @@ class MGGMixMotion(io.ComfyNode):
             node_id="MGGMixMotion",
             display_name="Mix Motion (MGGTalk)",
             category="MGGTalk/motion",
-            description="Joins two motions region by region. As it comes, the second - a voice - moves jaw and mouth and "
-            "the first - a clip or a rig - all the rest.",
+            description="Joins two motions region by region. As it comes, the second - a voice - moves jaw and mouth "
+            "and the first - a clip or a rig - all the rest.",
             search_aliases=["blend", "combine", "dub"],
             inputs=[
                 MOTION.Input("first", tooltip="Gives everything whose weight is 0, and the frame rate."),
                 MOTION.Input("second", tooltip="Gives what has a weight; brought to the rate of the first."),
                 *(weight_input(region) for region in REGIONS),
                 io.Combo.Input(
-                    "length", options=["first", "second"], default="second",
+                    "length",
+                    options=["first", "second"],
+                    default="second",
                     tooltip="Whose length the result has. second: a voice is spoken to its end.",
                 ),
                 io.Combo.Input(
-                    "continuation", options=list(EXTENSIONS), default="mirror",
-                    tooltip="What the shorter one does after its end: hold keeps its last frame, mirror plays it back and "
-                    "forth.",
+                    "continuation",
+                    options=list(EXTENSIONS),
+                    default="mirror",
+                    tooltip="What the shorter one does after its end: hold keeps its last frame, mirror plays it "
+                    "back and forth.",
                 ),
             ],
             outputs=[motion_output()],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, first: Motion, second: Motion, length: str, continuation: str, **weights: float) -> io.NodeOutput:
@@ -279,6 +328,11 @@ def weight_input(region: str) -> io.Input:
     """Return the slider that shares one region between two motions."""
     what = {"gaze": "where the eyes look", "head": "turning and moving of the head"}.get(region, f"the {region}")
     return io.Float.Input(
-        region, default=1.0 if region in SPEECH_REGIONS else 0.0, min=0.0, max=1.0, step=0.05,
-        display_mode=io.NumberDisplay.slider, tooltip=f"0: {what} as in the first. 1: as in the second.",
-    )  # fmt: skip
+        region,
+        default=1.0 if region in SPEECH_REGIONS else 0.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        display_mode=io.NumberDisplay.slider,
+        tooltip=f"0: {what} as in the first. 1: as in the second.",
+    )

@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..mggtalk_core.portrait.load import load_portrait
-from .convert import one_picture, to_image, to_mask
+from ..mggtalk_core.portrait.matte_edit import MatteEdit
+from .convert import mask_planes, one_picture, to_image, to_mask
 from .models import weights_policy
 from .preview import portrait_sheet, show
 from .progress import Steps
@@ -24,42 +25,70 @@ class MGGLoadPortrait(io.ComfyNode):
             node_id="MGGLoadPortrait",
             display_name="Load Portrait (MGGTalk)",
             category="MGGTalk",
-            description="Finds the head in a picture and cuts it out: landmarks, expression, head matte, and the picture "
-            "behind the head. Everything else starts here.",
+            description="Finds the head in a picture and cuts it out: landmarks, expression, head matte, and the "
+            "picture behind the head. Everything else starts here.",
             search_aliases=["talking head", "portrait animation", "face landmarks", "head matte"],
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The portrait. One face, upright and sharp, at least 32 pixels high; from 400 pixels on the "
-                    "result is as fine as it gets. Alpha is laid over white.",
+                    tooltip="The portrait. One face, upright and sharp, at least 32 pixels high; from 400 pixels on "
+                    "the result is as fine as it gets. Alpha is laid over white.",
                 ),
                 io.Int.Input(
-                    "face", default=0, min=0, max=31,
-                    tooltip="Which face of the picture: 0 is the largest, 1 the next. An index too high stops the node.",
+                    "face",
+                    default=0,
+                    min=0,
+                    max=31,
+                    tooltip="Which face of the picture: 0 is the largest, 1 the next. An index too high stops the "
+                    "node.",
                 ),
-                advanced(io.Int.Input(
-                    "picture", default=0, min=0, max=4095,
-                    tooltip="Which picture of a batch: 0 is the first. The others are ignored.",
-                )),
-                advanced(io.Boolean.Input(
-                    "download", default=True, label_on="when missing", label_off="never",
-                    tooltip="Fetch the face networks (20 MB) once if they are not in models/mggtalk. Never: the node "
-                    "stops and names the missing file instead.",
-                )),
+                advanced(
+                    io.Int.Input(
+                        "picture",
+                        default=0,
+                        min=0,
+                        max=4095,
+                        tooltip="Which picture of a batch: 0 is the first. The others are ignored.",
+                    )
+                ),
+                advanced(
+                    io.Boolean.Input(
+                        "download",
+                        default=True,
+                        label_on="when missing",
+                        label_off="never",
+                        tooltip="Fetch the face networks (20 MB) once if they are not in models/mggtalk. Never: the "
+                        "node stops and names the missing file instead.",
+                    )
+                ),
             ],
             outputs=[
                 PORTRAIT.Output("portrait", tooltip="The head and what is known of it. Goes into every later stage."),
-                io.Image.Output("crop", tooltip="The 512x512 square around the head that all stages work on. Make depth "
-                                "or normal maps of this picture, not of the original."),
+                io.Image.Output(
+                    "crop",
+                    tooltip="The 512x512 square around the head that all stages work on. Make depth "
+                    "or normal maps of this picture, not of the original.",
+                ),
                 io.Mask.Output("head_mask", tooltip="White where pixels move with the head, soft at hair and neck."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
-    def execute(cls, image: Any, face: int, picture: int = 0, download: bool = True) -> io.NodeOutput:
+    def execute(
+        cls,
+        image: Any,
+        face: int,
+        matte_grow: int = 0,
+        matte_soften: float = 0.0,
+        picture: int = 0,
+        download: bool = True,
+        head_matte: Any = None,
+    ) -> io.NodeOutput:
         """Load the portrait."""
+        own = None if head_matte is None else mask_planes(head_matte)[0, 0]
+        edit = MatteEdit(matte_grow, matte_soften, own)
         with weights_policy(download):
-            portrait = load_portrait(one_picture(image, picture), face=face, on_step=Steps())
+            portrait = load_portrait(one_picture(image, picture), face=face, matte=edit, on_step=Steps())
         return io.NodeOutput(
             portrait, to_image(portrait.crop), to_mask(portrait.matte), ui=show(portrait_sheet(portrait), cls)
         )

@@ -73,6 +73,6 @@ def _scatter(points: HeadPoints, positions: Float[Tensor, "n 3"]) -> Float[Tenso
     return canvas.T.reshape(3, camera.height, camera.width)
 
 
-def ends(images: Float[Tensor, "b h w 3"]) -> Float[Tensor, "n h w 3"]:
-    """Return the first and the last picture of a batch."""
+def ends(images: Float[Tensor, "b *size"]) -> Float[Tensor, "n *size"]:
+    """Return the first and the last picture or mask of a batch."""
     return images if len(images) < 2 else images[[0, -1]]

@@ -12,10 +12,10 @@ from ..mggtalk_core.animate import Framing
 from ..mggtalk_core.errors import InputError
 from ..mggtalk_core.gaussians.predict import AnalyticSequence
 from ..mggtalk_core.pipeline import Settings, renderings
-from ..mggtalk_core.portrait.portrait import CROP_SIZE, Portrait
+from ..mggtalk_core.portrait.portrait import Portrait
 from ..mggtalk_core.render.composite import Compositor
 from ..mggtalk_core.render.rendering import from_straight, straight_colour
-from .convert import fitted, mask_planes, one_picture, to_image, to_mask
+from .convert import crop_sized, mask_planes, one_picture, to_image, to_mask
 from .frames import frame_range, range_inputs
 from .gaussians import backend_input
 from .preview import ends, show
@@ -34,20 +34,25 @@ class MGGSplatRender(io.ComfyNode):
             node_id="MGGSplatRender",
             display_name="Splat Render (MGGTalk)",
             category="MGGTalk/stages",
-            description="Renders the head alone, frame by frame, as the portrait's camera sees it or from another side.",
+            description="Renders the head alone, frame by frame, as the portrait's camera sees it or from another "
+            "side.",
             search_aliases=["gaussian splatting", "rasterize", "novel view", "orbit"],
             inputs=[
                 GAUSSIANS.Input("gaussians", tooltip="From Gaussian Predict."),
-                *range_inputs(0, "At 512 pixels a frame takes 7 MB, 10 seconds 1.8 GB: for long clips use Talking Video."),
+                *range_inputs(
+                    0, "At 512 pixels a frame takes 7 MB, 10 seconds 1.8 GB: for long clips use Talking Video."
+                ),
                 *view_inputs(),
                 backend_input(),
             ],
             outputs=[
-                io.Image.Output("image", tooltip="The head alone, black where nothing is; colours are whole at soft edges."),
+                io.Image.Output(
+                    "image", tooltip="The head alone, black where nothing is; colours are whole at soft edges."
+                ),
                 io.Mask.Output("mask", tooltip="How much the head covers each pixel. Inpaint needs it."),
                 io.Image.Output("depth", tooltip="Depth of the head, near = white, the same scale in all frames."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -76,7 +81,7 @@ class MGGSplatRender(io.ComfyNode):
             depth[place] = rendering.depth[0]
             on_step(place + 1, len(chosen))
         grey = nearness(depth)[..., None].expand(-1, -1, -1, 3)
-        return io.NodeOutput(image, mask, grey, ui=show(ends(image), cls))
+        return io.NodeOutput(image, mask, grey, ui=show(ends(image) * ends(mask)[..., None], cls))
 
 
 class MGGInpaint(io.ComfyNode):
@@ -89,23 +94,31 @@ class MGGInpaint(io.ComfyNode):
             node_id="MGGInpaint",
             display_name="Inpaint (MGGTalk)",
             category="MGGTalk/stages",
-            description="Puts rendered heads over the picture behind the head, closes small gaps, and pastes the result "
-            "back into the portrait at its own resolution.",
+            description="Puts rendered heads over the picture behind the head, closes small gaps, and pastes the "
+            "result back into the portrait at its own resolution.",
             search_aliases=["composite", "paste back"],
             inputs=[
-                PORTRAIT.Input("portrait", tooltip="From Load Portrait: what is behind the head, and the picture to paste into."),
-                io.Image.Input("image", tooltip="Heads from Splat Render, seen by the portrait's own camera. Other sizes are "
-                               "resized to 512. Diffusion nodes may work on them first."),
-                io.Mask.Input("mask", tooltip="The mask of the same frames from Splat Render; a single one serves all."),
+                PORTRAIT.Input(
+                    "portrait", tooltip="From Load Portrait: what is behind the head, and the picture to paste into."
+                ),
+                io.Image.Input(
+                    "image",
+                    tooltip="Heads from Splat Render, seen by the portrait's own camera. Other sizes are "
+                    "resized to 512. Diffusion nodes may work on them first.",
+                ),
+                io.Mask.Input(
+                    "mask", tooltip="The mask of the same frames from Splat Render; a single one serves all."
+                ),
                 framing_input(),
                 torso_input(),
                 GAUSSIANS.Input(
-                    "gaussians", optional=True,
+                    "gaussians",
+                    optional=True,
                     tooltip="Only for torso = follow: tells how the head moves. Frames are counted from the first.",
                 ),
             ],
             outputs=[io.Image.Output("frames", tooltip="The finished frames.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -118,35 +131,29 @@ class MGGInpaint(io.ComfyNode):
         gaussians: AnalyticSequence | None = None,
     ) -> io.NodeOutput:
         """Finish the frames."""
-        if torso == "follow" and gaussians is None:
-            raise InputError("torso = follow needs the head's movement: connect the gaussians, or choose hold.")
-        if len(mask.reshape(-1, *mask.shape[-2:])) not in (1, len(image)):
+        if len(mask_planes(mask)) not in (1, len(image)):
             raise InputError(
                 f"There are {len(image)} pictures but {len(mask)} masks: connect both from one Splat Render."
             )
-        finished = compose(portrait, image, mask, framing, torso, gaussians)
+        finished = finish_frames(portrait, image, mask, framing, torso, gaussians)
         return io.NodeOutput(finished, ui=show(ends(finished), cls))
 
 
-def compose(portrait: Portrait, image: Any, mask: Any, framing: str, torso: str, gaussians: Any) -> torch.Tensor:
-    """Return an IMAGE batch of finished frames, one at a time."""
-    finish, on_step = Framing(portrait, framing), Steps()
-    compositor = None
+def finish_frames(
+    portrait: Portrait, image: Any, mask: Any, framing: str, torso: str, gaussians: AnalyticSequence | None
+) -> torch.Tensor:
+    """Return the IMAGE batch of finished frames, made one at a time."""
+    finish, on_step, masks = Framing(portrait, framing), Steps(), mask_planes(mask)
+    source = None if gaussians is None else gaussians.avatar.points.fit.camera
+    compositor = Compositor(portrait, source, torso=torso)
     finished = torch.empty(len(image), finish.height, finish.width, 3, device=intermediate_device())
-    masks = mask_planes(mask)
     for index in range(len(image)):
-        alpha = fitted(masks[min(index, len(masks) - 1)][None], CROP_SIZE)[0]
-        rendering = from_straight(fitted(one_picture(image, index)[None], CROP_SIZE)[0], alpha)
+        colour, alpha = crop_sized(one_picture(image, index)), crop_sized(masks[min(index, len(masks) - 1)])
         camera = None if gaussians is None else gaussians.camera(min(index, len(gaussians) - 1))
-        compositor = compositor or Compositor(portrait, source_camera(gaussians), torso=torso)
-        finished[index] = torch.from_numpy(finish(compositor(rendering, camera))).to(finished) / 255.0
+        picture = finish(compositor(from_straight(colour, alpha), camera))
+        finished[index] = torch.from_numpy(picture).to(finished) / 255.0
         on_step(index + 1, len(image))
     return finished
-
-
-def source_camera(gaussians: AnalyticSequence | None) -> Any:
-    """Return the camera of the portrait, as far as it is known."""
-    return None if gaussians is None else gaussians.avatar.points.fit.camera
 
 
 def nearness(depth: torch.Tensor) -> torch.Tensor:
@@ -161,15 +168,19 @@ def nearness(depth: torch.Tensor) -> torch.Tensor:
 def framing_input() -> io.Input:
     """Return the input that says whether the whole picture is wanted or the head alone."""
     return io.Combo.Input(
-        "framing", options=["source", "crop"], default="source",
+        "framing",
+        options=["source", "crop"],
+        default="source",
         tooltip="source: the whole portrait at its own size. crop: the 512x512 square around the head.",
-    )  # fmt: skip
+    )
 
 
 def torso_input() -> io.Input:
     """Return the input that says what the shoulders do."""
     return io.Combo.Input(
-        "torso", options=["hold", "follow"], default="hold",
+        "torso",
+        options=["hold", "follow"],
+        default="hold",
         tooltip="hold: neck and shoulders stay still; right for small movements. follow: they go along with the head, "
         "and the background near them bends a little.",
-    )  # fmt: skip
+    )

@@ -24,43 +24,64 @@ class MGGExpressionRig(io.ComfyNode):
             node_id="MGGExpressionRig",
             display_name="Expression Rig (MGGTalk)",
             category="MGGTalk/motion",
-            description="Poses the face with sliders. All at 0 is the portrait as it is. The face moves into the pose and "
-            "rests there; chain several rigs through previous for one pose after the other.",
+            description="Poses the face with sliders. All at 0 is the portrait as it is. The face moves into the "
+            "pose and rests there; chain several rigs through previous for one pose after the other.",
             search_aliases=["expression editor", "blendshapes", "arkit", "smile", "blink", "key frame"],
             inputs=[
                 MOTION.Input(
-                    "previous", optional=True,
-                    tooltip="The rig before this one: its last pose is where this one starts. Without it the face starts "
-                    "as in the portrait.",
+                    "previous",
+                    optional=True,
+                    tooltip="The rig before this one: its last pose is where this one starts. Without it the face "
+                    "starts as in the portrait.",
                 ),
                 io.Float.Input(
-                    "move_seconds", default=0.6, min=0.0, max=60.0, step=0.1,
+                    "move_seconds",
+                    default=0.6,
+                    min=0.0,
+                    max=60.0,
+                    step=0.1,
                     tooltip="How long the face takes into this pose. 0 starts in it.",
                 ),
                 io.Float.Input(
-                    "hold_seconds", default=0.6, min=0.0, max=600.0, step=0.1,
+                    "hold_seconds",
+                    default=0.6,
+                    min=0.0,
+                    max=600.0,
+                    step=0.1,
                     tooltip="How long it then rests; one frame at least.",
                 ),
                 io.Combo.Input(
-                    "easing", options=list(EASINGS), default="smooth",
-                    tooltip="How it moves: smooth starts and ends slowly, in starts slowly, out ends slowly, linear is even, "
-                    "step jumps at the end.",
+                    "easing",
+                    options=list(EASINGS),
+                    default="smooth",
+                    tooltip="How it moves: smooth starts and ends slowly, in starts slowly, out ends slowly, linear "
+                    "is even, step jumps at the end.",
                 ),
                 fps_input("Frames per second. In a chain that of the first rig counts."),
                 io.Float.Input(
-                    "neutralise", default=0.0, min=0.0, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider,
-                    tooltip="Takes the portrait's own expression away: at 1 a smiling portrait becomes calm and the sliders "
-                    "count from there. Holds for the whole chain.",
+                    "neutralise",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="Takes the portrait's own expression away: at 1 a smiling portrait becomes calm and the "
+                    "sliders count from there. Holds for the whole chain.",
                 ),
                 io.Float.Input(
-                    "look_at_camera", default=0.0, min=0.0, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider,
-                    tooltip="Keeps the eyes on the camera while the head turns; gaze sliders count from there. Holds for "
-                    "the whole chain.",
+                    "look_at_camera",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="Keeps the eyes on the camera while the head turns; gaze sliders count from there. Holds "
+                    "for the whole chain.",
                 ),
                 *slider_inputs(),
             ],
             outputs=[motion_output()],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(

@@ -14,7 +14,8 @@ class Slider(NamedTuple):
 
     label: str
     effect: str
-    low: float = 0.0
+    low: float = -1.0
+    """Below 0 a slider takes away from what the portrait itself does."""
     high: float = 1.0
     step: float = 0.02
     rare: bool = False
@@ -31,18 +32,25 @@ POSE: dict[str, Slider] = {
 }
 
 GAZE: dict[str, Slider] = {
-    "gaze_left_yaw": Slider("left eye: look left", "Turns the left eye, degrees; + to the subject's left.", -30.0, 30.0, 1.0),
-    "gaze_left_pitch": Slider("left eye: look up", "Turns the left eye up, degrees; its lids follow.", -25.0, 25.0, 1.0),
-    "gaze_right_yaw": Slider("right eye: look left", "Turns the right eye, degrees; + to the subject's left.", -30.0, 30.0, 1.0),
-    "gaze_right_pitch": Slider("right eye: look up", "Turns the right eye up, degrees; its lids follow.", -25.0, 25.0, 1.0),
-}  # fmt: skip
+    "gaze_left_yaw": Slider(
+        "left eye: look left", "Turns the left eye, degrees; + to the subject's left.", -30.0, 30.0, 1.0
+    ),
+    "gaze_left_pitch": Slider(
+        "left eye: look up", "Turns the left eye up, degrees; its lids follow.", -25.0, 25.0, 1.0
+    ),
+    "gaze_right_yaw": Slider(
+        "right eye: look left", "Turns the right eye, degrees; + to the subject's left.", -30.0, 30.0, 1.0
+    ),
+    "gaze_right_pitch": Slider(
+        "right eye: look up", "Turns the right eye up, degrees; its lids follow.", -25.0, 25.0, 1.0
+    ),
+}
 
 
 def _pair(name: str, region: str, label: str, effect: str, rare: bool = False) -> dict[str, Slider]:
     """Return the two sliders of a shape that each side of the face has."""
     return {
-        f"{name}{side}": Slider(f"{side.lower()} {region}: {label}", effect, rare=rare, low=-0.5 if not rare else 0.0)
-        for side in ("Left", "Right")
+        f"{name}{side}": Slider(f"{side.lower()} {region}: {label}", effect, rare=rare) for side in ("Left", "Right")
     }
 
 
@@ -96,7 +104,13 @@ def slider_inputs() -> list[io.Input]:
 
 def _input(name: str, slider: Slider) -> io.Input:
     node_input = io.Float.Input(
-        name, display_name=slider.label, default=0.0, min=slider.low, max=slider.high, step=slider.step,
-        display_mode=io.NumberDisplay.slider, tooltip=slider.effect,
-    )  # fmt: skip
+        name,
+        display_name=slider.label,
+        default=0.0,
+        min=slider.low,
+        max=slider.high,
+        step=slider.step,
+        display_mode=io.NumberDisplay.slider,
+        tooltip=slider.effect,
+    )
     return advanced(node_input) if slider.rare else node_input

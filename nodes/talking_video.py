@@ -18,6 +18,7 @@ from ..mggtalk_core.pipeline import Settings, build_head, drive
 from ..mggtalk_core.portrait.portrait import Portrait
 from .convert import to_sound
 from .deform import retarget_inputs
+from .devices import render_device
 from .estimate import say, statement
 from .gaussians import backend_input
 from .progress import Steps
@@ -37,35 +38,50 @@ class MGGTalkingVideo(io.ComfyNode):
             node_id="MGGTalkingVideo",
             display_name="Talking Video (MGGTalk)",
             category="MGGTalk",
-            description="Makes the talking head in one go and writes it into a file frame by frame: ten minutes take no "
-            "more memory than ten seconds. Connect Save Video to keep the result.",
+            description="Makes the talking head in one go and writes it into a file frame by frame: ten minutes take "
+            "no more memory than ten seconds. Connect Save Video to keep the result.",
             search_aliases=["talking head", "lip sync", "animate portrait", "avatar"],
             is_output_node=True,
             inputs=[
                 PORTRAIT.Input("portrait", tooltip="From Load Portrait."),
-                MOTION.Input("motion", tooltip="From any Motion node, Expression Rig or Mix Motion; it gives length and frame rate."),
+                MOTION.Input(
+                    "motion",
+                    tooltip="From any Motion node, Expression Rig or Mix Motion; it gives length and frame rate.",
+                ),
                 io.Audio.Input(
-                    "audio", optional=True,
-                    tooltip="Sound of the clip, in place of that of the motion. It moves nothing: for that use Motion From "
-                    "Audio. Cut where the motion ends.",
+                    "audio",
+                    optional=True,
+                    tooltip="Sound of the clip, in place of that of the motion. It moves nothing: for that use "
+                    "Motion From Audio. Cut where the motion ends.",
                 ),
                 *retarget_inputs(),
                 framing_input(),
                 torso_input(),
-                advanced(io.Int.Input(
-                    "size", default=512, min=64, max=2048, step=16,
-                    tooltip="Edge of the picture with framing = crop; 512 is what is rendered, others are resized.",
-                )),
+                advanced(
+                    io.Int.Input(
+                        "size",
+                        default=512,
+                        min=64,
+                        max=2048,
+                        step=16,
+                        tooltip="Edge of the picture with framing = crop; 512 is what is rendered, others are resized.",
+                    )
+                ),
                 io.Int.Input(
-                    "max_frames", default=0, min=0, max=1_000_000,
+                    "max_frames",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
                     tooltip="Stops after so many frames; 0 makes all. Handy for a first try.",
                 ),
                 backend_input(),
             ],
             outputs=[
-                io.Video.Output("video", tooltip="The clip, H.264 with sound, in ComfyUI's temp folder until Save Video keeps it.")
+                io.Video.Output(
+                    "video", tooltip="The clip, H.264 with sound, in ComfyUI's temp folder until Save Video keeps it."
+                )
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -101,7 +117,8 @@ def write_talking_video(
     head = build_head(portrait, settings, clock=clock, on_step=Steps(0, 10))
     folder, name, counter, _, _ = folder_paths.get_save_image_path("mggtalk", folder_paths.get_temp_directory())
     path = Path(folder) / f"{name}_{counter:05}_.mp4"
-    write_frames(path, head, drive(head, motion, settings), finish, settings, clock=clock, on_step=Steps(10, 100))
+    sequence = drive(head, motion, settings).to(render_device(settings.backend))
+    write_frames(path, head, sequence, finish, settings, clock=clock, on_step=Steps(10, 100))
     _log.info("seconds per stage: %s", {stage: round(seconds, 2) for stage, seconds in clock.seconds.items()})
     return path
 
