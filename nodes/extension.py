@@ -7,8 +7,10 @@ from comfy_api.latest import ComfyExtension, io
 from .deform import MGGDeform
 from .gaussians import MGGGaussianPredict, MGGToSplat
 from .geometry import MGGDepthBINI, MGGSymmetricGeometry
+from .mix import MGGMixMotion
 from .models import register_model_folder
-from .motion import MGGMixMotion, MGGMotionFromAudio, MGGMotionFromFile, MGGMotionFromVideo
+from .motion import MGGMotionFromAudio, MGGMotionFromVideo
+from .motion_file import MGGMotionFromFile
 from .portrait import MGGLoadPortrait
 from .render import MGGInpaint, MGGSplatRender
 from .rig import MGGExpressionRig

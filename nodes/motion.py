@@ -1,22 +1,14 @@
-"""Where motion comes from: a clip, a voice, a file; and two of them in one."""
+"""Motion From Video and Motion From Audio: a clip followed, a voice heard."""
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..mggtalk_core.errors import InputError
 from ..mggtalk_core.motion.audio import motion_from_audio
-from ..mggtalk_core.motion.channels import REGIONS, SPEECH_REGIONS
-from ..mggtalk_core.motion.files import read_motion
-from ..mggtalk_core.motion.mix import mix_motions
-from ..mggtalk_core.motion.motion import Motion
-from ..mggtalk_core.motion.timing import EXTENSIONS
 from ..mggtalk_core.motion.video import SMOOTHING, motion_from_sightings, motion_from_video
 from .convert import Frames, clip_path, to_sound
 from .curves import curve_sheet
@@ -25,8 +17,6 @@ from .models import weights_policy
 from .preview import show
 from .progress import Steps
 from .sockets import FACE_LANDMARKS, MOTION, advanced, schema
-
-MOTION_ENDINGS = (".csv", ".json")
 
 
 def motion_output() -> io.Output:
@@ -213,126 +203,3 @@ class MGGMotionFromAudio(io.ComfyNode):
             on_step=Steps(),
         )
         return io.NodeOutput(motion, ui=show(curve_sheet(motion), cls))
-
-
-class MGGMotionFromFile(io.ComfyNode):
-    """A recorded motion."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """Return the node's inputs and outputs."""
-        return schema(
-            node_id="MGGMotionFromFile",
-            display_name="Motion From File (MGGTalk)",
-            category="MGGTalk/motion",
-            description="Reads a recording of Live Link Face (CSV) or a motion file of MGGTalk (JSON) from ComfyUI's "
-            "input folder.",
-            search_aliases=["live link face", "arkit", "csv", "blendshapes"],
-            inputs=[
-                io.String.Input(
-                    "file",
-                    default="",
-                    placeholder="take1.csv",
-                    tooltip="Name of a .csv or .json file in ComfyUI's input folder, subfolders included. Places "
-                    "outside of it are refused.",
-                ),
-            ],
-            outputs=[motion_output()],
-        )
-
-    @classmethod
-    def validate_inputs(cls, file: str | None) -> bool | str:
-        """Refuse names that cannot be read, before anything runs; a name that another node makes is not known yet."""
-        try:
-            _ = file is None or input_file(file)
-        except InputError as error:
-            return str(error)
-        return True
-
-    @classmethod
-    def fingerprint_inputs(cls, file: str | None) -> str:
-        """Read again when the file has changed."""
-        if file is None:
-            return ""
-        state = input_file(file).stat()
-        return f"{state.st_mtime_ns} {state.st_size}"
-
-    @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
-        """Read the file."""
-        motion = read_motion(input_file(file))
-        return io.NodeOutput(motion, ui=show(curve_sheet(motion), cls))
-
-
-def input_file(name: str) -> Path:
-    """Return the path of a motion file in ComfyUI's input folder.
-
-    Raises:
-        InputError: no name, another ending, a place outside the folder, or no such file.
-    """
-    folder = os.path.abspath(folder_paths.get_input_directory())
-    path = Path(os.path.abspath(os.path.join(folder, name)))
-    if not name.strip() or "\0" in name or path.suffix.lower() not in MOTION_ENDINGS:
-        raise InputError(
-            f"{name!r} is no motion file: give the name of a .csv or .json file in ComfyUI's input folder."
-        )
-    if not path.is_relative_to(folder):
-        raise InputError(f"{name!r} lies outside ComfyUI's input folder: copy it into that folder.")
-    if not path.is_file():
-        raise InputError(f"There is no {name!r} in ComfyUI's input folder: copy it there, or check the name.")
-    return path
-
-
-class MGGMixMotion(io.ComfyNode):
-    """Two motions in one."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """Return the node's inputs and outputs."""
-        return schema(
-            node_id="MGGMixMotion",
-            display_name="Mix Motion (MGGTalk)",
-            category="MGGTalk/motion",
-            description="Joins two motions region by region. As it comes, the second - a voice - moves jaw and mouth "
-            "and the first - a clip or a rig - all the rest.",
-            search_aliases=["blend", "combine", "dub"],
-            inputs=[
-                MOTION.Input("first", tooltip="Gives everything whose weight is 0, and the frame rate."),
-                MOTION.Input("second", tooltip="Gives what has a weight; brought to the rate of the first."),
-                *(weight_input(region) for region in REGIONS),
-                io.Combo.Input(
-                    "length",
-                    options=["first", "second"],
-                    default="second",
-                    tooltip="Whose length the result has. second: a voice is spoken to its end.",
-                ),
-                io.Combo.Input(
-                    "continuation",
-                    options=list(EXTENSIONS),
-                    default="mirror",
-                    tooltip="What the shorter one does after its end: hold keeps its last frame, mirror plays it "
-                    "back and forth.",
-                ),
-            ],
-            outputs=[motion_output()],
-        )
-
-    @classmethod
-    def execute(cls, first: Motion, second: Motion, length: str, continuation: str, **weights: float) -> io.NodeOutput:
-        """Mix the motions."""
-        motion = mix_motions(first, second, weights, continuation=continuation, length=length)
-        return io.NodeOutput(motion, ui=show(curve_sheet(motion), cls))
-
-
-def weight_input(region: str) -> io.Input:
-    """Return the slider that shares one region between two motions."""
-    what = {"gaze": "where the eyes look", "head": "turning and moving of the head"}.get(region, f"the {region}")
-    return io.Float.Input(
-        region,
-        default=1.0 if region in SPEECH_REGIONS else 0.0,
-        min=0.0,
-        max=1.0,
-        step=0.05,
-        display_mode=io.NumberDisplay.slider,
-        tooltip=f"0: {what} as in the first. 1: as in the second.",
-    )
