@@ -35,7 +35,7 @@ def gsplat_available() -> bool:
         return False
 
 
-def render_gsplat(gaussians: Gaussians, camera: Camera) -> Rendering:
+def render_gsplat(gaussians: Gaussians, camera: Camera, *, antialiased: bool = False) -> Rendering:
     """Render with ``gsplat.rasterization`` on the GPU, differentiably; colour is premultiplied, over nothing."""
     import gsplat
 
@@ -51,6 +51,7 @@ def render_gsplat(gaussians: Gaussians, camera: Camera) -> Rendering:
         sh_degree=1,
         packed=False,
         render_mode="RGB+ED",
+        rasterize_mode="antialiased" if antialiased else "classic",
     )
     image, alpha = image[0].permute(2, 0, 1), alpha[0].permute(2, 0, 1)
     drawn = Rendering(image[:3].contiguous(), alpha.contiguous(), image[3:].contiguous(), int((~finite).sum()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -13,12 +15,20 @@ from torch import Tensor
 from ..errors import InputError
 from ..gaussians.gaussians import Gaussians
 from ..head.camera import Camera
+from ..parallel import ordered_map
 from .reference import render_reference
 from .rendering import Rendering
 from .synthetic import head_scene
 
-Draw = Callable[[Gaussians, Camera], Rendering]
-"""Draws Gaussians over nothing; colour comes back premultiplied."""
+_log = logging.getLogger(__name__)
+
+
+class Draw(Protocol):
+    """Draws Gaussians over nothing, differentiably; colour comes back premultiplied."""
+
+    def __call__(self, gaussians: Gaussians, camera: Camera, *, antialiased: bool = False) -> Rendering:
+        """Return the picture, on the device of the Gaussians."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,6 @@ class Backend:
 
     draw: Draw
     available: Callable[[], bool]
-    differentiable: bool
 
 
 def render(
@@ -36,14 +45,16 @@ def render(
     background: Float[Tensor, "3"] | Float[Tensor, "3 height width"] | None = None,
     *,
     backend: str = "auto",
+    antialiased: bool = False,
 ) -> Rendering:
     """Render the Gaussians as ``camera`` sees them (3D Gaussian splatting, EWA projection, as in gsplat).
 
-    ``background`` is one colour or a picture, sRGB in 0..1; without it the colour is premultiplied over black. The
-    result lies on the device of the Gaussians. Raises InputError for a backend that is unknown or cannot run here.
+    Every backend is differentiable in means, quats, scales, opacities and sh. ``background`` is one colour or a
+    picture, sRGB in 0..1; without it the colour is premultiplied over black. ``antialiased`` takes from the opacity
+    what the low-pass filter adds in area (mip-splatting): for views from farther away than the Gaussians were made for.
+    The result lies on the device of the Gaussians. Raises InputError for a backend that is unknown or cannot run here.
     """
-    chosen = _choose(backend, gaussians)
-    drawn = chosen.draw(gaussians, camera)
+    drawn = _choose(backend, gaussians.means.device).draw(gaussians, camera, antialiased=antialiased)
     if background is None:
         return drawn
     behind = background.to(drawn.rgb)
@@ -51,9 +62,16 @@ def render(
     return replace(drawn, rgb=torch.addcmul(drawn.rgb + behind, drawn.alpha, behind, value=-1))
 
 
-def available_backends() -> list[str]:
-    """Return the names of the backends that can run here, the preferred one first."""
-    return [name for name, backend in _backends().items() if backend.available()]
+def render_video(
+    views: Iterable[tuple[Gaussians, Camera]], *, backend: str = "auto", antialiased: bool = False
+) -> Iterator[Rendering]:
+    """Render one view after another, the frames spread over the cores; in order, and with a few in memory at once."""
+    return ordered_map(lambda view: render(*view, backend=backend, antialiased=antialiased), views)
+
+
+def available_backends(device: torch.device | str = "cpu") -> list[str]:
+    """Return the backends that can run here, in the order in which ``"auto"`` takes them for Gaussians on ``device``."""
+    return [name for name in _preference(torch.device(device)) if _backends()[name].available()]
 
 
 def warm_up(backend: str = "auto") -> None:
@@ -64,37 +82,44 @@ def warm_up(backend: str = "auto") -> None:
 
 def check_backend(name: str) -> None:
     """Raise InputError for a backend that is unknown or cannot run here, before the work that leads up to it."""
-    backends = _backends()
-    if name != "auto" and name not in backends:
-        raise InputError(f'Unknown splat backend "{name}": choose one of {", ".join(["auto", *backends])}.')
-    if name != "auto" and not backends[name].available():
-        raise InputError(f'The splat backend "{name}" cannot run on this machine: choose "auto".')
+    _choose(name, torch.device("cpu"))
 
 
-def _choose(name: str, gaussians: Gaussians) -> Backend:
+def _choose(name: str, device: torch.device) -> Backend:
     backends = _backends()
     if name == "auto":
-        on_gpu = gaussians.means.device.type == "cuda"
-        name = "gsplat" if on_gpu and backends["gsplat"].available() else "numba"
-    check_backend(name)
-    if not backends[name].differentiable and _wants_gradients(gaussians):
-        raise InputError(f'The splat backend "{name}" gives no gradients: use "reference", or torch.no_grad().')
+        name = _automatic(device.type)
+    if name not in backends:
+        raise InputError(f'Unknown splat backend "{name}": choose one of {", ".join(["auto", *backends])}.')
+    if not backends[name].available():
+        raise InputError(f'The splat backend "{name}" cannot run on this machine: choose "auto".')
     return backends[name]
 
 
-def _wants_gradients(g: Gaussians) -> bool:
-    tensors = (g.means, g.quats, g.scales, g.opacities, g.sh)
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+def _preference(device: torch.device) -> tuple[str, ...]:
+    """On a GPU the fastest first, then what needs no compiler; on the CPU only numba is fast."""
+    return (
+        ("gsplat", "warp", "numba", "reference") if device.type == "cuda" else ("numba", "warp", "gsplat", "reference")
+    )
+
+
+@functools.cache
+def _automatic(device: str) -> str:
+    name = available_backends(device)[0]
+    _log.info("Gaussians on %s are rendered by %s", device, name)
+    return name
 
 
 @functools.cache
 def _backends() -> dict[str, Backend]:
     from .gsplat_backend import gsplat_available, render_gsplat
+    from .warp_backend import render_warp, warp_available
 
     return {
-        "gsplat": Backend(render_gsplat, gsplat_available, differentiable=True),
-        "numba": Backend(_draw_numba, _numba_available, differentiable=False),
-        "reference": Backend(render_reference, lambda: True, differentiable=True),
+        "gsplat": Backend(render_gsplat, gsplat_available),
+        "warp": Backend(render_warp, warp_available),
+        "numba": Backend(_draw_numba, _numba_available),
+        "reference": Backend(render_reference, lambda: True),
     }
 
 
@@ -105,8 +130,8 @@ def _rasterizer() -> Draw:
     return Rasterizer()
 
 
-def _draw_numba(gaussians: Gaussians, camera: Camera) -> Rendering:
-    return _rasterizer()(gaussians, camera).to(gaussians.means.device)
+def _draw_numba(gaussians: Gaussians, camera: Camera, *, antialiased: bool = False) -> Rendering:
+    return _rasterizer()(gaussians, camera, antialiased=antialiased).to(gaussians.means.device)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ _MAX_PAIRS = 2_000_000_000  # of Gaussian and pixel
 _ELEMENTS = 4_000_000  # pairs held at once: bounds the memory to a few hundred MB
 
 
-def render_reference(gaussians: Gaussians, camera: Camera) -> Rendering:
+def render_reference(gaussians: Gaussians, camera: Camera, *, antialiased: bool = False) -> Rendering:
     """Render small scenes exactly and differentiably: every Gaussian meets every pixel, in depth order.
 
     Returns float64 tensors on the device of the Gaussians; colour is premultiplied, over nothing. Raises InputError for
@@ -27,11 +27,11 @@ def render_reference(gaussians: Gaussians, camera: Camera) -> Rendering:
     if len(gaussians) * camera.width * camera.height > _MAX_PAIRS:
         raise InputError('The "reference" backend is for small scenes: choose backend "auto".')
     finite = finite_rows(gaussians)
-    kept = _rows(gaussians, finite)
+    kept = drawable(gaussians, finite, torch.float64)
     depth = camera.to_camera(kept.means)[:, 2]
     order = torch.argsort(depth, stable=True)
     order = order[depth[order] >= rule.NEAR_PLANE]
-    splats = _project(_rows(kept, order), camera)
+    splats = project_splats(drawable(kept, order, torch.float64), camera, antialiased)
     rows = max(1, _ELEMENTS // max(1, camera.width * order.numel()))
     bands = [_blend(*splats, camera, top, min(top + rows, camera.height)) for top in range(0, camera.height, rows)]
     image = torch.cat(bands, dim=1)
@@ -54,20 +54,30 @@ def view_colors(means: Float[Tensor, "n 3"], sh: Float[Tensor, "n 4 3"], camera:
     return (0.5 + torch.einsum("nk,nkc->nc", basis, sh)).clamp(min=0.0)
 
 
-def _rows(gaussians: Gaussians, rows: Tensor) -> Gaussians:
+def drawable(gaussians: Gaussians, rows: Tensor, dtype: torch.dtype) -> Gaussians:
+    """Return the given rows, by index or mask, as ``dtype``."""
     g = gaussians
-    fields = {name: getattr(g, name)[rows].double() for name in ("means", "quats", "scales", "opacities", "sh")}
+    fields = {name: getattr(g, name)[rows].to(dtype) for name in ("means", "quats", "scales", "opacities", "sh")}
     return replace(g, labels=g.labels[rows], **fields)
 
 
-def _project(g: Gaussians, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the 2D means [N,2], inverse covariances [N,2,2], features [N,4] (colour, depth) and opacities [N]."""
+def project_splats(g: Gaussians, camera: Camera, antialiased: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the 2D means [N,2], covariances [N,2,2], features [N,4] (colour, depth) and opacities [N].
+
+    Antialiased, what the low-pass filter adds in area is taken from the opacity (mip-splatting).
+    """
     pixels = camera.project(g.means)
     to_pixels = _jacobian(camera.to_camera(g.means), camera) @ camera.rotation.to(g.means)
     axes = to_pixels @ _rotations(g.quats) * g.scales[:, None, :]
-    covariance = axes @ axes.mT + rule.LOW_PASS * torch.eye(2).to(axes)
+    sharp = axes @ axes.mT
+    covariance = sharp + rule.LOW_PASS * torch.eye(2).to(axes)
     features = torch.cat((view_colors(g.means, g.sh, camera), pixels[:, 2:]), dim=1)
-    return pixels[:, :2], torch.linalg.inv(covariance), features, g.opacities
+    opacities = g.opacities
+    if antialiased:
+        ratio = torch.det(sharp) / torch.det(covariance)
+        # Where the ratio is 0 the root has no slope: such a splat is not drawn.
+        opacities = opacities * torch.where(ratio > 0, ratio.clamp(min=1e-30), 0.0).sqrt()
+    return pixels[:, :2], covariance, features, opacities
 
 
 def _jacobian(points: Float[Tensor, "n 3"], camera: Camera) -> Float[Tensor, "n 2 3"]:
@@ -92,9 +102,10 @@ def _rotations(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
 
 
 def _blend(
-    means: Tensor, conics: Tensor, features: Tensor, opacities: Tensor, camera: Camera, top: int, bottom: int
+    means: Tensor, covariances: Tensor, features: Tensor, opacities: Tensor, camera: Camera, top: int, bottom: int
 ) -> Float[Tensor, "5 rows width"]:
     """Blend the splats front to back over the pixel rows top..bottom: colour, weighted depth and alpha."""
+    conics = torch.linalg.inv(covariances)
     y = torch.arange(top, bottom).to(means) + 0.5
     x = torch.arange(camera.width).to(means) + 0.5
     dx, dy = x - means[:, 0, None, None], y[:, None] - means[:, 1, None, None]

@@ -24,17 +24,6 @@ def _tiles(records, i):  # noqa: ANN001, ANN202 - numba infers the types
 
 
 @kernel()
-def count(records, first, last, columns, counts):  # noqa: ANN001, ANN201
-    """Count the splats first..last-1 that touch each tile into ``counts`` [tiles]."""
-    counts[:] = 0
-    for row in range(first, last):
-        x0, y0, x1, y1 = _tiles(records, U(row))
-        for ty in range(y0, y1):
-            for tx in range(x0, x1):
-                counts[U(ty * columns + tx)] += 1
-
-
-@kernel()
 def accumulate(counts, offsets):  # noqa: ANN001, ANN201
     """Turn ``counts`` [chunks, tiles] into each chunk's first slot in each tile; fill ``offsets`` [tiles + 1].
 

@@ -168,13 +168,28 @@ def _store(v, first, count, records):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
-def project(means, quats, scales, opacities, sh, pose, camera, antialiased, first, last, records):  # noqa: ANN001, ANN201
+def _count(v, count, columns, counts):  # noqa: ANN001, ANN202
+    """Count the splats that touch each tile, while their boxes are at hand."""
+    for lane in range(count):
+        j = U(lane)
+        x0, x1 = int(v[_X0 + j]) >> 4, (int(v[_X1 + j]) + 15) >> 4
+        for ty in range(int(v[_Y0 + j]) >> 4, (int(v[_Y1 + j]) + 15) >> 4):
+            for tx in range(x0, x1):
+                counts[U(ty * columns + tx)] += 1
+
+
+@kernel(fastmath=_FAST)
+def project(parameters, pose, camera, antialiased, first, last, records, columns, counts):  # noqa: ANN001, ANN201
     """Fill the records of Gaussians first..last-1 and return how many had a number that is not finite.
+
+    ``counts`` [tiles], ``columns`` to a row, is told how many splats touch each tile of 16 pixels.
 
     means [N,3], quats [N,4] wxyz, scales [N,3], opacities [N], sh [N,4,3], records [N,RECORD]: float32, contiguous.
     pose is (rotation row by row, translation, centre of the camera), camera is (focal, width, height) in
     pixels and the largest |x/z|, |y/z| of the Jacobian.
     """
+    means, quats, scales, opacities, sh = parameters
+    counts[:] = 0
     dropped = 0
     v = np.ones(LINES * LANES, np.float32)
     bits = v.view(np.int32)
@@ -186,4 +201,5 @@ def project(means, quats, scales, opacities, sh, pose, camera, antialiased, firs
         _faintness(v, bits)
         _bound(v, camera[1], camera[2])
         dropped += _store(v, start, count, records)
+        _count(v, count, columns, counts)
     return dropped

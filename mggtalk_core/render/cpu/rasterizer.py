@@ -1,38 +1,43 @@
-"""The passes of the CPU rasteriser in order, and the memory they share from frame to frame."""
+"""The passes of the CPU rasteriser in order, forward and backward."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ...errors import InputError
 from ...gaussians.gaussians import Gaussians
 from ...head.camera import Camera
 from .. import splatting as rule
 from ..rendering import Rendering
-from . import binning, blending, projection
+from . import binning, blending, blending_backward, projection, projection_backward
+from .buffers import Buffers, Pool
 from .workers import share
 
 _MAX_ENTRIES = 200_000_000  # 1.6 GB
 _MAX_THREADS = 8
+_WIDTHS = (3, 4, 3, 1, 12)  # of means, quats, scales, opacities, sh
 
 
-class _Buffers:
-    """Scratch memory of one render; grows, never shrinks."""
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One render's arrays, kept for its backward."""
 
-    def __init__(self) -> None:
-        self._arrays: dict[str, np.ndarray] = {}
-
-    def get(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        size = int(np.prod(shape))
-        held = self._arrays.get(name)
-        if held is None or held.size < size:
-            held = self._arrays[name] = np.empty(size + size // 4, dtype)
-        return held[:size].reshape(shape)
+    buffers: Buffers
+    parameters: tuple[np.ndarray, ...]
+    pose: tuple[tuple[np.float32, ...], ...]
+    lens: tuple[np.float32, ...]
+    antialiased: bool
+    image: Float[np.ndarray, "5 height width"]
+    records: np.ndarray
+    entries: np.ndarray
+    offsets: np.ndarray
+    dropped: int
 
 
 class Rasterizer:
@@ -43,43 +48,45 @@ class Rasterizer:
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads
-        self._idle: list[_Buffers] = []
-        self._lock = threading.Lock()
+        self._pool = Pool()
 
     @property
     def threads(self) -> int:
         """Threads of one render: as given, else as many as torch may use on the calling thread."""
         return max(1, self._threads or min(torch.get_num_threads(), _MAX_THREADS))
 
-    @contextmanager
-    def _borrowed(self) -> Iterator[_Buffers]:
-        with self._lock:
-            buffers = self._idle.pop() if self._idle else _Buffers()
-        try:
-            yield buffers
-        finally:
-            with self._lock:
-                self._idle.append(buffers)
+    def __call__(self, gaussians: Gaussians, camera: Camera, *, antialiased: bool = False) -> Rendering:
+        """Render on the CPU in float32, differentiably; colour is premultiplied, over nothing."""
+        g = gaussians
+        tensors = (g.means, g.quats, g.scales, g.opacities, g.sh)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            from .differentiable import Splatting
 
-    def __call__(self, gaussians: Gaussians, camera: Camera) -> Rendering:
-        """Render on the CPU in float32; colour is premultiplied, over nothing."""
-        with self._borrowed() as buffers:
-            return self._render(gaussians, camera, buffers)
+            image, dropped = Splatting.apply(self, camera, antialiased, *tensors)
+        else:
+            frame = self.forward(tensors, camera, antialiased)
+            image, dropped = torch.from_numpy(frame.image), frame.dropped
+        rgb, alpha, depth = image.split((3, 1, 1))
+        return Rendering(rgb, alpha, depth, dropped)
 
-    def _render(self, gaussians: Gaussians, camera: Camera, buffers: _Buffers) -> Rendering:
-        threads = self.threads
+    def forward(self, tensors: tuple[Tensor, ...], camera: Camera, antialiased: bool) -> Frame:
+        """Draw means, quats, scales, opacities and sh; the frame's memory is used again once the frame is gone."""
+        threads, buffers = self.threads, self._pool.borrow()
+        count = len(tensors[0])
         columns, rows = -(-camera.width // binning.TILE), -(-camera.height // binning.TILE)
-        bounds = _bounds(len(gaussians), 1 if threads == 1 else 4 * threads)
-        records = buffers.get("records", (len(gaussians), projection.RECORD), np.float32)
+        bounds = _bounds(count, 1 if threads == 1 else 4 * threads)
+        parameters, (pose, lens) = tuple(_array(tensor) for tensor in tensors), _camera_numbers(camera)
+        records = buffers.get("records", (count, projection.RECORD), np.float32)
         slots = buffers.get("slots", (len(bounds) - 1, columns * rows), np.int64)
         offsets = buffers.get("offsets", (columns * rows + 1,), np.int64)
-        dropped = self._project(gaussians, camera, columns, bounds, records, slots)
-        total = binning.accumulate(slots, offsets)
-        if total > _MAX_ENTRIES:
-            raise InputError("The Gaussians are too large for this view: use smaller scales or a smaller picture.")
-        entries = buffers.get("entries", (total,), np.uint64)
         image = np.empty((5, camera.height, camera.width), np.float32)
-        depth_bits = records.view(np.uint32)
+        dropped = [0] * (len(bounds) - 1)
+
+        def project(chunk: int) -> None:
+            first, last = bounds[chunk], bounds[chunk + 1]
+            dropped[chunk] = projection.project(
+                parameters, pose, lens, antialiased, first, last, records, columns, slots[chunk]
+            )
 
         def scatter(chunk: int) -> None:
             binning.scatter(records, depth_bits, bounds[chunk], bounds[chunk + 1], columns, slots[chunk], entries)
@@ -89,34 +96,56 @@ class Rasterizer:
             binning.sort(entries, offsets, first, last)
             blending.blend(records, entries, offsets, columns, first, last, image)
 
-        share(scatter, len(bounds) - 1, threads)
+        share(project, len(dropped), threads)
+        total = binning.accumulate(slots, offsets)
+        if total > _MAX_ENTRIES:
+            raise InputError("The Gaussians are too large for this view: use smaller scales or a smaller picture.")
+        entries, depth_bits = buffers.get("entries", (total,), np.uint64), records.view(np.uint32)
+        share(scatter, len(dropped), threads)
         share(draw, rows, threads)
-        rgb, alpha, depth = torch.from_numpy(image).split((3, 1, 1))
-        return Rendering(rgb, alpha, depth, dropped)
+        frame = Frame(buffers, parameters, pose, lens, antialiased, image, records, entries, offsets, sum(dropped))
+        weakref.finalize(frame, self._pool.give_back, buffers)
+        return frame
 
-    def _project(
-        self, g: Gaussians, camera: Camera, columns: int, bounds: list[int], records: np.ndarray, slots: np.ndarray
-    ) -> int:
-        arrays = [_array(tensor) for tensor in (g.means, g.quats, g.scales, g.opacities, g.sh)]
-        pose = camera.world_to_camera.detach().double().cpu().numpy()
-        rotation, translation = pose[:3, :3], pose[:3, 3]
-        vectors = (rotation.ravel(), translation, -rotation.T @ translation)
-        placed = tuple(tuple(np.float32(value) for value in vector) for vector in vectors)
-        size = (camera.width, camera.height)
-        limits = ((1 + rule.FRUSTUM_MARGIN) * 0.5 * edge / camera.focal for edge in size)
-        lens = tuple(np.float32(value) for value in (camera.focal, *size, *limits))
-        dropped = [0] * (len(bounds) - 1)
+    def backward(self, frame: Frame, gradient: Float[Tensor, "5 height width"]) -> tuple[Tensor, ...]:
+        """Return the gradients of means, quats, scales, opacities and sh from that of the frame's image."""
+        threads, f, count = self.threads, frame, len(frame.records)
+        rows, columns = (-(-edge // binning.TILE) for edge in f.image.shape[1:])
+        row_slots = f.buffers.get("row_slots", (count + 1,), np.int64)
+        total = blending_backward.first_slots(f.records, row_slots)
+        slots = f.buffers.get("gradient_slots", (total, blending_backward.SLOT), np.float32)
+        bounds = _bounds(count, 1 if threads == 1 else 4 * threads)
+        incoming, result = _array(gradient), np.empty((count, sum(_WIDTHS)), np.float32)
+
+        def draw(row: int) -> None:
+            first, last = row * columns, (row + 1) * columns
+            blending_backward.blend_backward(
+                f.records, f.entries, f.offsets, columns, first, last, f.image, incoming, row_slots, slots
+            )
 
         def project(chunk: int) -> None:
             first, last = bounds[chunk], bounds[chunk + 1]
-            dropped[chunk] = projection.project(*arrays, placed, lens, False, first, last, records)
-            binning.count(records, first, last, columns, slots[chunk])
+            projection_backward.project_backward(
+                f.parameters, f.pose, f.lens, f.antialiased, f.records, row_slots, slots, first, last, result
+            )
 
-        share(project, len(dropped), self.threads)
-        return sum(dropped)
+        share(draw, rows, threads)
+        share(project, len(bounds) - 1, threads)
+        return torch.from_numpy(result).split(_WIDTHS, dim=1)
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
+def _camera_numbers(camera: Camera) -> tuple[tuple[tuple[np.float32, ...], ...], tuple[np.float32, ...]]:
+    """Return (rotation row by row, translation, centre of the camera) and (focal, width, height, limits of x/z, y/z)."""
+    pose = camera.world_to_camera.detach().double().cpu().numpy()
+    rotation, translation = pose[:3, :3], pose[:3, 3]
+    vectors = (rotation.ravel(), translation, -rotation.T @ translation)
+    size = (camera.width, camera.height)
+    limits = ((1 + rule.FRUSTUM_MARGIN) * 0.5 * edge / camera.focal for edge in size)
+    lens = tuple(np.float32(value) for value in (camera.focal, *size, *limits))
+    return tuple(tuple(np.float32(value) for value in vector) for vector in vectors), lens
+
+
+def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().to("cpu", torch.float32).contiguous().numpy()
 
 

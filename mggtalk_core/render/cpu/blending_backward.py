@@ -1,0 +1,218 @@
+"""Backward of the third pass: what each splat of a tile adds to its own gradients, front to back.
+
+Per pixel only two numbers pass from splat to splat: the light that is left, and the part of (gradient . picture) that
+lies behind. Nothing is stored in the forward pass but the picture. Every splat of every tile writes to a slot of its
+own, so that sums do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import splatting as rule
+from .binning import TILE
+from .blending import BLOCK, exponential
+from .jit import kernel
+from .projection import RECORD
+
+SLOT = 10
+"""Floats per slot. With g the gradient with respect to -ln alpha and d = mean - pixel, sums over the tile's pixels of
+g, g dx, g dy, g dx^2, g dx dy, g dy^2, and the gradients with respect to r, g, b and depth."""
+
+F = np.float32
+U = np.uint64
+_LANES = BLOCK * BLOCK
+_BLOCKS = (TILE // BLOCK) ** 2
+_LINE = (
+    6 * _LANES
+)  # a block in the tile buffer: transmittance, (gradient . picture) behind, gradients of r, g, b, depth
+_BATCH = 32  # splats between two looks at which blocks are finished
+_FAST = {"contract", "arcp", "nsz", "reassoc"}
+_MAX_ALPHA, _MIN_TRANSMITTANCE, _MIN_WEIGHT = F(rule.MAX_ALPHA), F(rule.MIN_TRANSMITTANCE), F(rule.MIN_WEIGHT)
+_REACH = F(-np.log(rule.MIN_ALPHA))
+_LANE_X = np.arange(_LANES, dtype=np.float32) % BLOCK
+_LANE_Y = np.arange(_LANES, dtype=np.float32) // BLOCK
+_E0, _E1, _E2, _E3, _E4, _E5 = exponential()
+
+
+@kernel(fastmath=True)
+def _block(buffer, sums, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # noqa: ANN001, ANN202 - numba infers the types
+    """Take one splat through 16 pixels, as the forward pass does, and add to its sums."""
+    for lane in range(_LANES):
+        i = U(lane) + U(line)
+        k = U(lane)
+        dx = mx - _LANE_X[U(lane)]
+        dy = my - _LANE_Y[U(lane)]
+        s = dx * (ha * dx + hb * dy) + (hc * dy * dy + faint)
+        c = min(max(s, F(0)), F(5.6))
+        e = ((((_E5 * c + _E4) * c + _E3) * c + _E2) * c + _E1) * c + _E0
+        e = e * e
+        e = e * e
+        e = e * e
+        alpha = min(_MAX_ALPHA, e)
+        light = buffer[i]
+        alpha = alpha if (s <= _REACH) & (light > F(0)) else F(0)
+        weight = alpha * light
+        left = light - weight
+        done = (left <= _MIN_TRANSMITTANCE) & (light > F(0))
+        weight = F(0) if done else weight
+        buffer[i] = -light if done else left
+        vr, vg, vb, vd = buffer[i + U(32)], buffer[i + U(48)], buffer[i + U(64)], buffer[i + U(80)]
+        value = r * vr + g * vg + b * vb + depth * vd
+        behind = buffer[i + U(16)] - weight * value
+        buffer[i + U(16)] = behind
+        slope = e * (behind / (F(1) - alpha) - light * value)
+        slope = slope if (weight > F(0)) & (e <= _MAX_ALPHA) else F(0)
+        gx, gy = slope * dx, slope * dy
+        sums[k] += slope
+        sums[k + U(16)] += gx
+        sums[k + U(32)] += gy
+        sums[k + U(48)] += gx * dx
+        sums[k + U(64)] += gx * dy
+        sums[k + U(80)] += gy * dy
+        sums[k + U(96)] += weight * vr
+        sums[k + U(112)] += weight * vg
+        sums[k + U(128)] += weight * vb
+        sums[k + U(144)] += weight * vd
+
+
+@kernel()
+def _aligned(size):  # noqa: ANN001, ANN202
+    """Return zeros that start at a cache line: a vector across two lines costs two accesses."""
+    memory = np.zeros(size + 16, np.float32)
+    start = (64 - (memory.ctypes.data & 63)) // 4 % 16
+    return memory[start : start + size]
+
+
+@kernel(fastmath=_FAST)
+def _splat(splats, i, left, top, finished, buffer, sums):  # noqa: ANN001, ANN202
+    """Take row ``i`` of the batch through the unfinished blocks that its box touches."""
+    mx, my = splats[i, 0] - F(left) - F(0.5), splats[i, 1] - F(top) - F(0.5)
+    a, b, c = splats[i, 2], splats[i, 3], splats[i, 4]
+    faintness, depth = splats[i, 5], splats[i, 9]
+    red, green, blue = splats[i, 6], splats[i, 7], splats[i, 8]
+    x0, y0 = max(int(splats[i, 10]) - left, 0) >> 2, max(int(splats[i, 11]) - top, 0) >> 2
+    x1, y1 = min(int(splats[i, 12]) - left, TILE), min(int(splats[i, 13]) - top, TILE)
+    for y in range(y0, (y1 + BLOCK - 1) >> 2):
+        for x in range(x0, (x1 + BLOCK - 1) >> 2):
+            block = y * (TILE // BLOCK) + x
+            if not finished[U(block)]:
+                px = mx - F(BLOCK * x)
+                py = my - F(BLOCK * y)
+                # Moments about the mean need no shift: dx and dy are the same distances in every block.
+                _block(buffer, sums, U(block * _LINE), px, py, a, b, c, faintness, red, green, blue, depth)
+
+
+@kernel(fastmath=_FAST)
+def _gather(records, entries, first, count, batch):  # noqa: ANN001, ANN202
+    for k in range(count):
+        i = entries[U(first + k)] & U(0xFFFFFFFF)
+        for field in range(RECORD):
+            batch[U(k), U(field)] = records[i, U(field)]
+
+
+@kernel(fastmath=True)
+def _find_finished(buffer, finished):  # noqa: ANN001, ANN202
+    count = 0
+    for block in range(_BLOCKS):
+        line = U(block * _LINE)
+        most = buffer[line]
+        for lane in range(_LANES):
+            light = buffer[line + U(lane)]
+            most = light if light > most else most
+        finished[U(block)] = most < F(0)
+        count += finished[U(block)]
+    return count
+
+
+@kernel(fastmath=_FAST)
+def _read_tile(image, gradient, left, top, buffer):  # noqa: ANN001, ANN202
+    """Start a tile: full light, and the gradients turned into those of colour sums, depth sum and alpha.
+
+    The expected depth is depth sum / alpha. Pixels outside the picture have no light.
+    """
+    buffer[:] = F(0)
+    for block in range(_BLOCKS):
+        for lane in range(_LANES):
+            buffer[U(block * _LINE + lane)] = F(-1)
+    for row in range(min(TILE, image.shape[1] - top)):
+        for column in range(min(TILE, image.shape[2] - left)):
+            i = U(((row >> 2) * (TILE // BLOCK) + (column >> 2)) * _LINE + (row & 3) * BLOCK + (column & 3))
+            y, x = U(top + row), U(left + column)
+            alpha, depth = image[3, y, x], image[4, y, x]
+            to_sum = gradient[4, y, x] / max(alpha, _MIN_WEIGHT)
+            to_alpha = gradient[3, y, x] - (to_sum * depth if alpha > _MIN_WEIGHT else F(0))
+            behind = to_sum * depth * max(alpha, _MIN_WEIGHT) - (F(1) - alpha) * to_alpha
+            buffer[i] = F(1)
+            for k in range(3):
+                buffer[i + U((k + 2) * _LANES)] = gradient[k, y, x]
+                behind += gradient[k, y, x] * image[k, y, x]
+            buffer[i + U(5 * _LANES)] = to_sum
+            buffer[i + U(_LANES)] = behind
+
+
+@kernel(fastmath=_FAST)
+def _write_slot(sums, slots, slot):  # noqa: ANN001, ANN202
+    for k in range(SLOT):
+        total = F(0)
+        for lane in range(_LANES):
+            total += sums[U(k * _LANES + lane)]
+        slots[slot, U(k)] = total
+    for k in range(SLOT * _LANES):
+        sums[U(k)] = F(0)
+
+
+@kernel()
+def _find_slots(entries, first, count, batch, row_slots, tile_x, tile_y, bits, places):  # noqa: ANN001, ANN202
+    """Find each splat's slot in this tile: those of one splat follow each other, tile row by tile row.
+
+    Slots are looked at too, so that they are in the cache when they are written: reads overlap, writes wait.
+    """
+    seen = 0
+    for k in range(count):
+        i = U(k)
+        row = entries[U(first + k)] & U(0xFFFFFFFF)
+        tx0, ty0, tx1 = int(batch[i, 10]) >> 4, int(batch[i, 11]) >> 4, (int(batch[i, 12]) + 15) >> 4
+        place = U(row_slots[row] + (tile_y - ty0) * (tx1 - tx0) + tile_x - tx0)
+        seen |= bits[place, 0] | bits[place, SLOT - 1]
+        places[i] = place
+    places[_BATCH] = seen
+
+
+@kernel(fastmath=_FAST)
+def blend_backward(records, entries, offsets, columns, first, last, image, gradient, row_slots, slots):  # noqa: ANN001, ANN201
+    """Fill the slots of tiles first..last-1.
+
+    ``image`` is what `blending.blend` drew, ``gradient`` [5,H,W] the gradient with respect to it, ``row_slots`` [N+1]
+    the first slot of each splat.
+    """
+    buffer, sums = _aligned(_BLOCKS * _LINE), _aligned(SLOT * _LANES)
+    batch = np.empty((_BATCH, RECORD), np.float32)
+    finished = np.empty(_BLOCKS, np.bool_)
+    bits, places = slots.view(np.int32), np.empty(_BATCH + 1, np.uint64)
+    for tile in range(first, last):
+        tile_x, tile_y = tile % columns, tile // columns
+        left, top = tile_x * TILE, tile_y * TILE
+        _read_tile(image, gradient, left, top, buffer)
+        for start in range(offsets[tile], offsets[tile + 1], _BATCH):
+            count = min(_BATCH, offsets[tile + 1] - start)
+            _gather(records, entries, start, count, batch)
+            _find_slots(entries, start, count, batch, row_slots, tile_x, tile_y, bits, places)
+            _find_finished(buffer, finished)
+            for k in range(count):
+                _splat(batch, U(k), left, top, finished, buffer, sums)
+                _write_slot(sums, slots, places[U(k)])
+
+
+@kernel()
+def first_slots(records, row_slots):  # noqa: ANN001, ANN201
+    """Fill ``row_slots`` [N+1]: the first slot of each splat, and after the last one how many there are."""
+    total = 0
+    for row in range(records.shape[0]):
+        row_slots[row] = total
+        i = U(row)
+        x0, y0, x1, y1 = records[i, 10], records[i, 11], records[i, 12], records[i, 13]
+        if x1 > x0:
+            total += (((int(x1) + 15) >> 4) - (int(x0) >> 4)) * (((int(y1) + 15) >> 4) - (int(y0) >> 4))
+    row_slots[records.shape[0]] = total
+    return total
