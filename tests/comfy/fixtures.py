@@ -59,7 +59,7 @@ def start_comfy(
         base = tmp_path_factory.mktemp("comfy")
         options.setdefault("models", {"mggtalk": face_networks})
         server = Server(comfy_folder, base, packs or {PACK: REPO}, core=core, **options)
-        server.put_input(*SAMPLES.iterdir())
+        server.put_input(*SAMPLES.glob("mggtalk_*"))
         return server
 
     return start
