@@ -61,6 +61,29 @@ class MGGLoadPortrait(io.ComfyNode):
                         "node stops and names the missing file instead.",
                     )
                 ),
+                io.Mask.Input(
+                    "head_matte",
+                    optional=True,
+                    tooltip="Your own matte of the head on the whole picture, in place of the one that is found: for "
+                    "hats, veils or hair that is cut wrong. White moves with the head.",
+                ),
+                io.Int.Input(
+                    "matte_grow",
+                    default=0,
+                    min=-64,
+                    max=64,
+                    tooltip="Moves the matte's edge outwards, in pixels of the crop; - inwards. Outwards takes stray "
+                    "hair along, and some background with it.",
+                ),
+                io.Float.Input(
+                    "matte_soften",
+                    default=0.0,
+                    min=0.0,
+                    max=32.0,
+                    step=0.5,
+                    tooltip="Blurs the matte's edge, in pixels of the crop. Hides a hard cut; too much makes the head "
+                    "glow.",
+                ),
             ],
             outputs=[
                 PORTRAIT.Output("portrait", tooltip="The head and what is known of it. Goes into every later stage."),

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.comfy.fixtures import client, comfy, comfy_folder, face_networks, object_info, start_comfy
+from tests.nodes_fixtures import nodes, pack_loader, picture, portrait
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mggtalk_core.pipeline import Head
 
-__all__ = ["client", "comfy", "comfy_folder", "face_networks", "object_info", "start_comfy"]
+__all__ = [
+    "client", "comfy", "comfy_folder", "face_networks", "nodes", "object_info", "pack_loader", "picture", "portrait",
+    "start_comfy",
+]  # fmt: skip
 
 REPO = Path(__file__).resolve().parents[1]
 
