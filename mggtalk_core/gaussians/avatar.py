@@ -32,6 +32,8 @@ PROBES: tuple[dict[str, float], ...] = (
 LID_MARGIN, LIP_MARGIN = 0.012, 0.04
 LIP_SLOPE = 2.0
 EDGE_SOFTNESS = 0.012
+CHEEK_REACH = 0.6
+"""How far from the middle of the lips the inside of the cheeks can be seen, units."""
 NOSE_CLEARANCE = 0.05
 """The nostrils begin farther than this above the lips, units."""
 
@@ -82,10 +84,12 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
 
 
 def _cheeks(points: HeadPoints, binding: Binding) -> Int[Tensor, "k"]:
-    """Return the backing below the nose, whose own inner walls must keep their colour."""
-    top = binding.rest[binding.model.inner_lip, 1].amax() + NOSE_CLEARANCE
+    """Return the backing around the mouth, but below the nose, whose own inner walls must keep their colour."""
+    lips = binding.rest[binding.model.inner_lip]
     rows = points.with_label(Label.BACKING)
-    return rows[points.positions[rows, 1] < top]
+    place = points.positions[rows]
+    near = (place - lips.mean(dim=0)).norm(dim=-1) < CHEEK_REACH
+    return rows[near & (place[:, 1] < lips[:, 1].amax() + NOSE_CLEARANCE)]
 
 
 def _tangents(points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]) -> Tangents:

@@ -25,6 +25,8 @@ RenderFunction = Callable[
 
 ROUNDS = 2
 GAIN = 0.9
+LARGEST_STEP = 0.12
+"""Largest change of a colour in one round: on steep surfaces, which cover each other, more would come out as specks."""
 REACH = 8.0
 """Distance behind the rendered surface, in pixel spacings, at which a point counts as covered."""
 FLAT = 0.5
@@ -45,7 +47,7 @@ def calibrate(avatar: Avatar, portrait: Portrait, render: RenderFunction, rounds
         rgb, alpha, depth = render(frame_gaussians(avatar, fit.beta_s, fit.gaze), fit.camera, background)
         avatar = replace(
             avatar,
-            colours=_corrected(avatar, GAIN * (target - rgb), depth),
+            colours=_corrected(avatar, (GAIN * (target - rgb)).clamp(-LARGEST_STEP, LARGEST_STEP), depth),
             opacities=_matched(avatar, portrait.matte / alpha.clamp(min=0.05)),
         )
     return avatar

@@ -42,6 +42,8 @@ EROSION = 13
 """Window in pixels by which the silhouette shrinks for backing points: they must never show past it."""
 TUCK = 16.0
 """Farthest that a backing point is moved to get inside, pixels; beyond, the model's shape is wrong there."""
+SKULL_BOTTOM = -0.5
+"""Height, in units of 10 cm from the eyes, above which what is not the face is skull and ears, not neck."""
 TOLERANCE = 0.002
 """A backing point this far in front of the visible surface hides it."""
 SKIN_BACKWARDS, INNER_BACKWARDS = -0.5, -0.3
@@ -73,7 +75,8 @@ def hidden_points(surface: Surface, model: HeadModel) -> HiddenPoints:
     backing = _sampled(vertices, model, torch.nonzero(skin & useful).squeeze(-1), spacing)
     positions, shift, behind = _tucked_in(_inset(*backing, vertices, rim, model), surface)
     # The neck's flare and the shoulders do not belong to the head: there nothing is moved, only dropped.
-    keep = behind & (shift < torch.where(part[backing[0]] == int(Part.FACE), TUCK, 1.0))
+    on_head = (part[backing[0]] == int(Part.FACE)) | (positions[:, 1] > SKULL_BOTTOM)
+    keep = behind & (shift < torch.where(on_head, TUCK, 1.0))
     triangle = torch.cat((inner[0], backing[0][keep]))
     barycentric = torch.cat((inner[1], backing[1][keep]))
     sunk = _on_surface(*inner, vertices, model) - vertices.new_tensor((0.0, 0.0, INNER_INSET))
