@@ -10,9 +10,11 @@ from mggtalk_core.errors import InputError
 from mggtalk_core.geometry import interior
 from mggtalk_core.geometry.given_provider import align_depth
 from mggtalk_core.geometry.inflate import inflate
+from mggtalk_core.geometry.interior import INNER_INSET, LOWER_DROP
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.geometry.reconstruct import reconstruct_surface
 from mggtalk_core.geometry.symmetry import agrees_with_picture, symmetric_geometry
+from mggtalk_core.geometry.teeth import upper_jaw, upper_teeth, with_seen_teeth
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.head.head_fit import HeadFit
 from mggtalk_core.head.model import load_head_model
@@ -181,13 +183,18 @@ def test_do_not_mirror_mask(turned):
         symmetric_geometry(turned.surface, turned.model, do_not_mirror=upper[:100])
 
 
-def test_hidden_points_lie_on_their_triangles(head):
+def test_hidden_points_lie_behind_their_triangles_and_the_lower_row_below(head):
     points, model = head.points, head.model
     rows = points.with_label(Label.INTERIOR)
     corners = head.vertices[model.triangles[points.triangle[rows]]]
     on_mesh = torch.einsum("nk,nkd->nd", points.barycentric[rows], corners)
-    assert torch.allclose(points.positions[rows], on_mesh, atol=1e-6)
     parts = model.parts[model.triangles[points.triangle[rows], 0]]
+    bones = (parts == int(Part.TEETH)) | (parts == int(Part.GUMS))
+    lower = bones & ~upper_jaw(model)[points.triangle[rows]]
+    expected = on_mesh - torch.tensor([0.0, 0.0, INNER_INSET])
+    expected[:, 1] -= LOWER_DROP * lower
+    assert torch.allclose(points.positions[rows], expected, atol=1e-6)
+    assert 0 < int(lower.sum()) < int(bones.sum())
     assert set(parts.tolist()) == set(range(int(Part.MOUTH_SOCKET), int(Part.EYE_RIGHT) + 1))
     assert 40_000 < len(rows) + len(points.with_label(Label.BACKING)) <= 60_000
 
@@ -312,3 +319,18 @@ def test_empty_matte_is_refused(frontal):
     empty = replace(frontal.portrait, matte=torch.zeros(1, 512, 512))
     with pytest.raises(InputError, match="matte"):
         reconstruct_surface(empty, frontal.fit, frontal.model)
+
+
+def test_bright_pixels_between_the_lips_belong_to_the_upper_teeth(head):
+    """Painted white inside the mouth region: every such pixel stays when the jaw opens; dark ones keep their part."""
+    surface, model = head.surface, head.model
+    inner = torch.nonzero(model.parts[model.triangles[:, 0]] == int(Part.TONGUE)).squeeze(-1)
+    triangle = surface.triangle.clone()
+    triangle[300:310, 250:260] = inner[0]
+    crop = surface.portrait.crop * 0.3
+    crop[:, 300:305, 250:260] = 1.0
+    painted = replace(surface, triangle=triangle, portrait=replace(surface.portrait, crop=crop))
+    found = with_seen_teeth(painted, model)
+    assert torch.isin(found.triangle[300:305, 250:260], upper_teeth(model).to(found.triangle.dtype)).all()
+    assert (found.triangle[305:310, 250:260] == inner[0]).all()
+    assert torch.equal(found.triangle[:300], surface.triangle[:300])
