@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..clock import StageClock, peak_memory_mb
-from ..errors import InputError
-from ..gaussians.files import write_gaussians
+from ..gaussians.files import check_ending, write_gaussians
 from ..media.atomic import check_outputs
 from ..media.images import read_image
 from ..pipeline import reconstruct
@@ -21,15 +20,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser("reconstruct", help="turn a portrait into Gaussians for other viewers")
     parser.add_argument("--portrait", type=Path, required=True, metavar="IMG")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="HEAD.ply|HEAD.safetensors")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="HEAD.ply|HEAD.spz|HEAD.safetensors")
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Reconstruct and say where the file is."""
-    if arguments.output.suffix.lower() not in (".ply", ".safetensors"):
-        raise InputError(f"Cannot write {arguments.output}: the name must end in .ply or .safetensors.")
+    check_ending(arguments.output)
     check_outputs((arguments.output, arguments.report), (arguments.portrait,))
     clock = StageClock()
     with using_policy(commercial_safe=arguments.commercial_safe), progress_bar("stages", unit="stage") as on_step:

@@ -57,7 +57,7 @@ def _write_safetensors(path: Path, gaussians: Gaussians) -> None:
     from safetensors.torch import save
 
     # Not save_file: its errors of the system (disk full) are not OSErrors.
-    path.write_bytes(save({name: getattr(gaussians, name).contiguous().cpu() for name in _NAMES}))
+    path.write_bytes(save({name: getattr(gaussians, name).detach().contiguous().cpu() for name in _NAMES}))
 
 
 def _read_safetensors(path: Path) -> Gaussians:

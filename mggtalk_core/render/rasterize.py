@@ -70,7 +70,7 @@ def render_video(
 
 
 def available_backends(device: torch.device | str = "cpu") -> list[str]:
-    """Return the backends that can run here, in the order in which ``"auto"`` takes them for Gaussians on ``device``."""
+    """Return the backends that can run here, in the order ``"auto"`` takes them for Gaussians on ``device``."""
     return [name for name in _preference(torch.device(device)) if _backends()[name].available()]
 
 

@@ -23,9 +23,7 @@ F = np.float32
 U = np.uint64
 _LANES = BLOCK * BLOCK
 _BLOCKS = (TILE // BLOCK) ** 2
-_LINE = (
-    6 * _LANES
-)  # a block in the tile buffer: transmittance, (gradient . picture) behind, gradients of r, g, b, depth
+_LINE = 6 * _LANES  # a block in the tile buffer: transmittance, (gradient . picture) behind, gradient of r, g, b, depth
 _BATCH = 32  # splats between two looks at which blocks are finished
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 _MAX_ALPHA, _MIN_TRANSMITTANCE, _MIN_WEIGHT = F(rule.MAX_ALPHA), F(rule.MIN_TRANSMITTANCE), F(rule.MIN_WEIGHT)

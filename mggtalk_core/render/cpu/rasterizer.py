@@ -135,7 +135,7 @@ class Rasterizer:
 
 
 def _camera_numbers(camera: Camera) -> tuple[tuple[tuple[np.float32, ...], ...], tuple[np.float32, ...]]:
-    """Return (rotation row by row, translation, centre of the camera) and (focal, width, height, limits of x/z, y/z)."""
+    """Return (rotation rows, translation, centre of the camera) and (focal, width, height, limits of x/z, y/z)."""
     pose = camera.world_to_camera.detach().double().cpu().numpy()
     rotation, translation = pose[:3, :3], pose[:3, 3]
     vectors = (rotation.ravel(), translation, -rotation.T @ translation)
