@@ -8,9 +8,9 @@ from comfy_api.latest import io
 
 _log = logging.getLogger(__name__)
 
-WORK_MB = 900.0
-"""Memory of one head being reconstructed and rendered, beyond what ComfyUI itself takes; measured at 512 pixels."""
-SECONDS_A_FRAME = 0.08
+WORK_MB = 600.0
+"""Memory of one head being reconstructed and rendered, beyond what ComfyUI itself takes; measured."""
+SECONDS_A_FRAME = 0.1
 """On two cores without a GPU; others are faster."""
 SECONDS_A_HEAD = 5.0
 PICTURES_AT_ONCE = 12
