@@ -68,7 +68,7 @@ def project_splats(g: Gaussians, camera: Camera, antialiased: bool) -> tuple[Ten
     """
     pixels = camera.project(g.means)
     to_pixels = _jacobian(camera.to_camera(g.means), camera) @ camera.rotation.to(g.means)
-    axes = to_pixels @ _rotations(g.quats) * g.scales[:, None, :]
+    axes = to_pixels @ rotations(g.quats) * g.scales[:, None, :]
     sharp = axes @ axes.mT
     covariance = sharp + rule.LOW_PASS * torch.eye(2).to(axes)
     features = torch.cat((view_colors(g.means, g.sh, camera), pixels[:, 2:]), dim=1)
@@ -91,7 +91,8 @@ def _jacobian(points: Float[Tensor, "n 3"], camera: Camera) -> Float[Tensor, "n 
     return torch.stack((row_x, row_y), dim=1)
 
 
-def _rotations(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
+def rotations(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
+    """Return the rotation matrices of quaternions w, x, y, z of any length but 0."""
     w, x, y, z = torch.nn.functional.normalize(quats, dim=1).unbind(1)
     rows = (
         torch.stack((1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)), dim=1),
