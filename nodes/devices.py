@@ -7,9 +7,13 @@ from comfy.model_management import get_torch_device
 
 from ..mggtalk_core.render.rasterize import available_backends
 
+GPU_BACKENDS = ("gsplat", "warp")
+
 
 def render_device(backend: str) -> torch.device:
-    """Return ComfyUI's compute device where the rasteriser can draw on it, else the CPU, where numba draws."""
+    """Return ComfyUI's compute device where the rasteriser draws on it, else the CPU, where numba draws."""
     device = get_torch_device()
-    on_gpu = device.type == "cuda" and backend in ("auto", "gsplat") and "gsplat" in available_backends()
-    return device if on_gpu else torch.device("cpu")
+    if device.type != "cuda":
+        return torch.device("cpu")
+    chosen = available_backends(device)[0] if backend == "auto" else backend
+    return device if chosen in GPU_BACKENDS else torch.device("cpu")

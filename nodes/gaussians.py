@@ -14,7 +14,7 @@ from .progress import Steps
 from .sockets import DRIVEN, GAUSSIANS, PORTRAIT, SPLAT, advanced, schema
 from .splats import to_splat
 
-BACKENDS = ["auto", "gsplat", "numba", "reference"]
+BACKENDS = ["auto", "gsplat", "warp", "numba", "reference"]
 
 
 def backend_input() -> io.Input:
@@ -24,8 +24,8 @@ def backend_input() -> io.Input:
             "backend",
             options=BACKENDS,
             default="auto",
-            tooltip="auto takes gsplat where a GPU and its kernels are there, else numba on the CPU. reference is "
-            "exact and minutes slow. One that cannot run here stops the node.",
+            tooltip="auto takes the fastest that runs here: gsplat or warp on an NVIDIA GPU, numba on the CPU. "
+            "reference is exact and minutes slow. One that cannot run here stops the node.",
         )
     )
 

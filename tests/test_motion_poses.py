@@ -1,5 +1,6 @@
 """Key frames of a rig, a neutralised portrait and eyes that stay on the camera."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.head.model import gaze_rotations
+from mggtalk_core.motion.files import read_motion, write_motion
 from mggtalk_core.motion.mix import mix_motions
 from mggtalk_core.motion.poses import append_pose
 from mggtalk_core.motion.retarget import retarget
@@ -108,3 +110,15 @@ def test_either_motion_may_give_the_length():
     assert torch.equal(mixed.beta[:, JAW], long.beta[:, JAW])
     with pytest.raises(InputError, match="length"):
         mix_motions(short, long, {}, length="longest")
+
+
+def test_motion_files_keep_them(tmp_path):
+    motion = motion_from_rig(neutralise=0.3, look_at_camera=0.7)
+    write_motion(tmp_path / "motion.json", motion)
+    read = read_motion(tmp_path / "motion.json")
+    assert torch.equal(read.neutral, motion.neutral) and read.look == 0.7
+    content = json.loads((tmp_path / "motion.json").read_text())
+    del content["neutral"], content["look"]
+    (tmp_path / "older.json").write_text(json.dumps(content))
+    older = read_motion(tmp_path / "older.json")
+    assert older.neutral is None and older.look == 0.0

@@ -3,7 +3,8 @@
 Schema, version 1: ``format`` "mggtalk-motion", ``version``, ``kind``, ``fps``, ``eye_distance``, ``speech``, ``held``
 (frame numbers), ``blendshapes`` (the 52 names, in the order of the columns), ``frames`` with ``beta`` [T][52], ``gaze``
 [T][4], ``rotation`` [T][9] (row by row) and ``translation`` [T][3], ``rest`` and ``start`` (null or a state) with the
-same four for one frame. Units are those of `Motion`. The sound is not part of the file.
+same four for one frame. Optional: ``look``, and ``neutral`` (null or [52]). Units are those of `Motion`. The sound is
+not part of the file.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def write_motion_json(path: Path, motion: Motion) -> None:
         "fps": motion.fps,
         "eye_distance": motion.eye_distance,
         "speech": motion.speech,
+        "look": motion.look,
+        "neutral": None if motion.neutral is None else motion.neutral.tolist(),
         "held": list(motion.held),
         "blendshapes": list(BLENDSHAPES),
         "rest": _state(motion.rest),
@@ -74,12 +77,18 @@ def read_motion_json(path: Path) -> Motion:
             held=tuple(int(frame) for frame in content["held"]),
             start=None if start is None else Rest(**_tensors(start, ())),
             speech=float(content["speech"]),
+            neutral=_neutral(content.get("neutral")),
+            look=float(content.get("look", 0.0)),
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is damaged ({error}); write the motion again.") from error
     if not (len(motion) and motion.fps > 0.0 and motion.eye_distance > 0.0):
         raise InputError(f"{path} holds no frames, or no positive fps and eye_distance; write the motion again.")
     return motion
+
+
+def _neutral(shares: list[float] | None) -> Tensor | None:
+    return None if shares is None else torch.tensor(shares, dtype=torch.float32).reshape(len(BLENDSHAPES))
 
 
 def _load(path: Path) -> dict[str, Any]:
