@@ -36,6 +36,8 @@ CHEEK_REACH = 0.6
 """How far from the middle of the lips the inside of the cheeks can be seen, units."""
 NOSE_CLEARANCE = 0.05
 """The nostrils begin farther than this above the lips, units."""
+CHIN_CLEARANCE = 0.15
+"""The underside of the chin begins farther than this below them."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,13 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
 
 
 def _cheeks(points: HeadPoints, binding: Binding) -> Int[Tensor, "k"]:
-    """Return the backing around the mouth, but below the nose, whose own inner walls must keep their colour."""
+    """Return the backing around the mouth, between nose and chin, whose own folds must keep their colour."""
     lips = binding.rest[binding.model.inner_lip]
     rows = points.with_label(Label.BACKING)
     place = points.positions[rows]
     near = (place - lips.mean(dim=0)).norm(dim=-1) < CHEEK_REACH
-    return rows[near & (place[:, 1] < lips[:, 1].amax() + NOSE_CLEARANCE)]
+    level = (place[:, 1] < lips[:, 1].amax() + NOSE_CLEARANCE) & (place[:, 1] > lips[:, 1].amin() - CHIN_CLEARANCE)
+    return rows[near & level]
 
 
 def _tangents(points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]) -> Tangents:
