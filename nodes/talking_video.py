@@ -42,6 +42,7 @@ class MGGTalkingVideo(io.ComfyNode):
             "no more memory than ten seconds. Connect Save Video to keep the result.",
             search_aliases=["talking head", "lip sync", "animate portrait", "avatar"],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 PORTRAIT.Input("portrait", tooltip="From Load Portrait."),
                 MOTION.Input(

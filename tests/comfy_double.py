@@ -47,6 +47,7 @@ class Schema:
     outputs: list = field(default_factory=list)
     description: str = ""
     is_output_node: bool = False
+    hidden: list = field(default_factory=list)
 
 
 class ComfyNode:
@@ -117,6 +118,7 @@ def modules(folder: Path) -> dict[str, types.ModuleType]:
     io = types.SimpleNamespace(
         Custom=socket_type, Schema=Schema, ComfyNode=ComfyNode, NodeOutput=NodeOutput, Input=Socket, Output=Socket,
         NumberDisplay=types.SimpleNamespace(slider="slider"), FolderType=types.SimpleNamespace(temp="temp"),
+        Hidden=types.SimpleNamespace(unique_id="UNIQUE_ID"),
         **{name: socket_type(name.upper()) for name in names},
     )  # fmt: skip
     places = {name: folder / name for name in ("input", "temp", "models")}
