@@ -8,6 +8,7 @@ from ..mggtalk_core.geometry.points import HeadPoints
 from ..mggtalk_core.motion.motion import Motion
 from ..mggtalk_core.motion.retarget import REFERENCES
 from ..mggtalk_core.pipeline import Settings, driven_points
+from .packages import needs_packages
 from .sockets import DRIVEN, MOTION, POINTS, schema
 
 
@@ -72,6 +73,7 @@ class MGGDeform(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls, points: HeadPoints, motion: Motion, reference: str, strength: float, yaw: float, pitch: float
     ) -> io.NodeOutput:

@@ -10,6 +10,7 @@ from ..mggtalk_core.pipeline import Settings, predict
 from ..mggtalk_core.portrait.portrait import Portrait
 from .devices import render_device
 from .frames import frame_range, range_inputs
+from .packages import needs_packages
 from .progress import Steps
 from .sockets import DRIVEN, GAUSSIANS, PORTRAIT, SPLAT, advanced, schema
 from .splats import to_splat
@@ -56,6 +57,7 @@ class MGGGaussianPredict(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(cls, portrait: Portrait, driven: DrivenPoints, backend: str = "auto") -> io.NodeOutput:
         """Predict the Gaussians."""
         sequence = predict(portrait, driven, Settings(backend=backend), on_step=Steps())
@@ -91,6 +93,7 @@ class MGGToSplat(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(cls, gaussians: AnalyticSequence, start: int, count: int, step: int, bake_pose: bool) -> io.NodeOutput:
         """Convert the frames."""
         indices = frame_range(len(gaussians), start, count, step)

@@ -14,6 +14,7 @@ from ..mggtalk_core.portrait.on_crop import on_crop
 from ..mggtalk_core.portrait.portrait import Portrait
 from .convert import mask_planes, to_image
 from .maps import depth_picture, given_maps, normal_picture
+from .packages import needs_packages
 from .preview import points_sheet, show, side_by_side
 from .progress import Steps
 from .sockets import DA3_GEOMETRY, MOGE_GEOMETRY, POINTS, PORTRAIT, SURFACE, advanced, schema
@@ -90,6 +91,7 @@ class MGGDepthBINI(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls,
         portrait: Portrait,
@@ -163,6 +165,7 @@ class MGGSymmetricGeometry(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls, surface: Surface, voxel: float, radius: int, occlusion: str, do_not_mirror: Any = None
     ) -> io.NodeOutput:

@@ -10,6 +10,7 @@ from ..mggtalk_core.motion.motion import Motion
 from ..mggtalk_core.motion.timing import EXTENSIONS
 from .curves import curve_sheet
 from .motion import motion_output
+from .packages import needs_packages
 from .preview import show
 from .sockets import MOTION, schema
 
@@ -49,6 +50,7 @@ class MGGMixMotion(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls,
         first: Motion,

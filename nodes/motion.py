@@ -14,6 +14,7 @@ from .convert import Frames, clip_path, to_sound
 from .curves import curve_sheet
 from .landmarks import sightings
 from .models import weights_policy
+from .packages import needs_packages
 from .preview import show
 from .progress import Steps
 from .sockets import FACE_LANDMARKS, MOTION, advanced, schema
@@ -99,6 +100,7 @@ class MGGMotionFromVideo(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls,
         fps: float,
@@ -189,6 +191,7 @@ class MGGMotionFromAudio(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls, audio: Any, fps: float, seed: int, head_motion: float, blink_rate: float, phonemes: bool = True
     ) -> io.NodeOutput:

@@ -12,6 +12,7 @@ from ..mggtalk_core.errors import InputError
 from ..mggtalk_core.motion.files import read_motion
 from .curves import curve_sheet
 from .motion import motion_output
+from .packages import needs_packages
 from .preview import show
 from .sockets import schema
 
@@ -61,6 +62,7 @@ class MGGMotionFromFile(io.ComfyNode):
         return f"{state.st_mtime_ns} {state.st_size}"
 
     @classmethod
+    @needs_packages
     def execute(cls, file: str) -> io.NodeOutput:
         """Read the file."""
         motion = read_motion(input_file(file))

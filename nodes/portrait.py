@@ -10,6 +10,7 @@ from ..mggtalk_core.portrait.load import load_portrait
 from ..mggtalk_core.portrait.matte_edit import MatteEdit
 from .convert import mask_planes, one_picture, to_image, to_mask
 from .models import weights_policy
+from .packages import needs_packages
 from .preview import portrait_sheet, show
 from .progress import Steps
 from .sockets import PORTRAIT, advanced, schema
@@ -97,6 +98,7 @@ class MGGLoadPortrait(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls,
         image: Any,

@@ -18,6 +18,7 @@ from ..mggtalk_core.render.rendering import from_straight, straight_colour
 from .convert import crop_sized, mask_planes, one_picture, to_image, to_mask
 from .frames import frame_range, range_inputs
 from .gaussians import backend_input
+from .packages import needs_packages
 from .preview import ends, show
 from .progress import Steps
 from .sockets import GAUSSIANS, PORTRAIT, schema
@@ -55,6 +56,7 @@ class MGGSplatRender(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls,
         gaussians: AnalyticSequence,
@@ -121,6 +123,7 @@ class MGGInpaint(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls,
         portrait: Portrait,

@@ -9,6 +9,7 @@ from ..mggtalk_core.motion.poses import append_pose
 from ..mggtalk_core.motion.rig import EASINGS, motion_from_rig
 from .curves import curve_sheet
 from .motion import fps_input, motion_output
+from .packages import needs_packages
 from .preview import show
 from .rig_sliders import GAZE, POSE, SHAPES, slider_inputs
 from .sockets import MOTION, schema
@@ -84,6 +85,7 @@ class MGGExpressionRig(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls,
         move_seconds: float,

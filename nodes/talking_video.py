@@ -21,6 +21,7 @@ from .deform import retarget_inputs
 from .devices import render_device
 from .estimate import say, statement
 from .gaussians import backend_input
+from .packages import needs_packages
 from .progress import Steps
 from .render import framing_input, torso_input
 from .sockets import MOTION, PORTRAIT, advanced, schema
@@ -85,6 +86,7 @@ class MGGTalkingVideo(io.ComfyNode):
         )
 
     @classmethod
+    @needs_packages
     def execute(
         cls,
         portrait: Portrait,

@@ -7,6 +7,7 @@ import sys
 import tomllib
 
 import pytest
+import torch
 
 IDS = [
     "MGGLoadPortrait", "MGGDepthBINI", "MGGSymmetricGeometry", "MGGMotionFromVideo", "MGGMotionFromAudio",
@@ -159,3 +160,16 @@ def test_downloads_by_a_node_obey_the_switch_and_the_environment(nodes, monkeypa
         assert policy.current_policy().downloads == levels.NONE
     with models.weights_policy(False):
         assert policy.current_policy().downloads == levels.NONE
+
+
+@pytest.mark.parametrize(("module", "package"), [("cv2", "opencv-python"), ("scipy.sparse", "scipy")])
+def test_a_missing_package_is_named_with_the_command_that_helps(nodes, monkeypatch, module, package):
+    home = sys.modules[nodes["MGGInpaint"].__module__]
+
+    def fail(*_):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(home, "finish_frames", fail)
+    mask = torch.ones(1, 4, 4)
+    with pytest.raises(home.InputError, match=f"pip install {package}'"):
+        nodes["MGGInpaint"].execute(portrait=None, image=mask[..., None], mask=mask, framing="crop", torso="hold")
