@@ -23,6 +23,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     pipeline.add_argument("--frames", type=int, default=100)
     pipeline.set_defaults(run=run_pipeline)
     render = kinds.add_parser("render", help="the rasteriser")
+    render.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the times as a picture")
+    render.add_argument("--comfyui", type=Path, metavar="FOLDER", help="compare with the RenderSplat of this ComfyUI")
+    render.add_argument("--comfyui-python", metavar="PYTHON", help="the Python that runs it; default: this one")
     render.set_defaults(run=run_render)
     bini = kinds.add_parser("bini", help="bilateral normal integration")
     bini.set_defaults(run=run_bini)
@@ -46,10 +49,15 @@ def run_pipeline(arguments: argparse.Namespace) -> int:
 def run_render(arguments: argparse.Namespace) -> int:
     """Time the rasteriser."""
     from ..render.speed import benchmark_render
+    from ..render.speed_plot import plot_speed
 
-    check_outputs((arguments.report,))
+    check_outputs((arguments.report, arguments.plot))
+    if arguments.comfyui is not None and not (arguments.comfyui / "comfy_extras").is_dir():
+        raise InputError(f"{arguments.comfyui} is not a ComfyUI folder: it holds no comfy_extras.")
     with progress_bar("scenes", unit="scene") as on_step:
-        result = benchmark_render(on_step=on_step)
+        result = benchmark_render(comfyui=arguments.comfyui, comfyui_python=arguments.comfyui_python, on_step=on_step)
+    if arguments.plot is not None:
+        plot_speed(arguments.plot, result)
     return _finish(arguments, result)
 
 

@@ -23,6 +23,13 @@ from .synthetic import head_scene
 _log = logging.getLogger(__name__)
 
 
+_HINTS = {
+    "gsplat": "it needs CUDA, nvcc and a host compiler; ",
+    "warp": 'try "pip install warp-lang", or ',
+    "numba": 'try "pip install numba", or ',
+}
+
+
 class Draw(Protocol):
     """Draws Gaussians over nothing, differentiably; colour comes back premultiplied."""
 
@@ -92,7 +99,7 @@ def _choose(name: str, device: torch.device) -> Backend:
     if name not in backends:
         raise InputError(f'Unknown splat backend "{name}": choose one of {", ".join(["auto", *backends])}.')
     if not backends[name].available():
-        raise InputError(f'The splat backend "{name}" cannot run on this machine: choose "auto".')
+        raise InputError(f'The splat backend "{name}" cannot run on this machine: {_HINTS.get(name, "")}choose "auto".')
     return backends[name]
 
 
