@@ -20,6 +20,46 @@ from .progress import Steps
 from .sockets import DA3_GEOMETRY, MOGE_GEOMETRY, POINTS, PORTRAIT, SURFACE, advanced, schema
 
 
+def map_inputs() -> list[io.Input]:
+    """Return the inputs for depth and normals from elsewhere."""
+    return [
+        io.Image.Input(
+            "depth",
+            optional=True,
+            tooltip="A depth map of the crop or of the whole picture, near = white or near = black. Only its "
+            "shape counts: it is scaled onto the fitted head. A map that does not resemble the face stops "
+            "the node.",
+        ),
+        io.Image.Input(
+            "normals",
+            optional=True,
+            tooltip="A normal map of the crop or of the whole picture, blue towards the viewer. Finer than "
+            "depth, so it decides wrinkles and folds of the hair.",
+        ),
+        advanced(
+            io.Combo.Input(
+                "normal_style",
+                options=["opengl", "directx"],
+                default="opengl",
+                optional=True,
+                tooltip="opengl: green points up (Blender, MoGe's default). directx: green points down. The "
+                "wrong one turns bumps into dents.",
+            )
+        ),
+        MOGE_GEOMETRY.Input(
+            "moge_geometry",
+            optional=True,
+            tooltip="From MoGe run on the crop or on the whole picture: its depth and, if it has them, its "
+            "normals are used.",
+        ),
+        DA3_GEOMETRY.Input(
+            "da3_geometry",
+            optional=True,
+            tooltip="From Depth Anything 3 run on the crop or on the whole picture: its depth is used.",
+        ),
+    ]
+
+
 class MGGDepthBINI(io.ComfyNode):
     """Depth and normals of the head, fused (paper eq. 1)."""
 
@@ -42,40 +82,7 @@ class MGGDepthBINI(io.ComfyNode):
                     tooltip="mesh: the fitted head model, inflated under the hair; needs nothing else. given: the maps "
                     "connected below, scaled onto the fitted head. A connected map counts as given anyway.",
                 ),
-                io.Image.Input(
-                    "depth",
-                    optional=True,
-                    tooltip="A depth map of the crop or of the whole picture, near = white or near = black. Only its "
-                    "shape counts: it is scaled onto the fitted head. A map that does not resemble the face stops "
-                    "the node.",
-                ),
-                io.Image.Input(
-                    "normals",
-                    optional=True,
-                    tooltip="A normal map of the crop or of the whole picture, blue towards the viewer. Finer than "
-                    "depth, so it decides wrinkles and folds of the hair.",
-                ),
-                advanced(
-                    io.Combo.Input(
-                        "normal_style",
-                        options=["opengl", "directx"],
-                        default="opengl",
-                        optional=True,
-                        tooltip="opengl: green points up (Blender, MoGe's default). directx: green points down. The "
-                        "wrong one turns bumps into dents.",
-                    )
-                ),
-                MOGE_GEOMETRY.Input(
-                    "moge_geometry",
-                    optional=True,
-                    tooltip="From MoGe run on the crop or on the whole picture: its depth and, if it has them, its "
-                    "normals are used.",
-                ),
-                DA3_GEOMETRY.Input(
-                    "da3_geometry",
-                    optional=True,
-                    tooltip="From Depth Anything 3 run on the crop or on the whole picture: its depth is used.",
-                ),
+                *map_inputs(),
             ],
             outputs=[
                 SURFACE.Output(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import folder_paths
+from comfy_api.latest import io
 
 from ..mggtalk_core.weights.policy import (
     DOWNLOADS_VARIABLE,
@@ -15,6 +16,7 @@ from ..mggtalk_core.weights.policy import (
     set_model_folders,
     using_policy,
 )
+from .sockets import advanced
 
 FOLDER = "mggtalk"
 EXTENSIONS = {".task", ".tflite", ".safetensors"}
@@ -25,6 +27,20 @@ def register_model_folder() -> None:
     folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
     places, extensions = folder_paths.folder_names_and_paths[FOLDER]
     folder_paths.folder_names_and_paths[FOLDER] = (places, set(extensions) | EXTENSIONS)
+
+
+def download_input() -> io.Input:
+    """Return the switch of nodes that run the face networks."""
+    return advanced(
+        io.Boolean.Input(
+            "download",
+            default=True,
+            label_on="when missing",
+            label_off="never",
+            tooltip="Fetch the face networks (20 MB) once if they are not in models/mggtalk. Never: the node stops and "
+            "names the missing file instead.",
+        )
+    )
 
 
 @contextmanager

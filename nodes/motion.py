@@ -13,7 +13,7 @@ from ..mggtalk_core.motion.video import SMOOTHING, motion_from_sightings, motion
 from .convert import Frames, clip_path, to_sound
 from .curves import curve_sheet
 from .landmarks import sightings
-from .models import weights_policy
+from .models import download_input, weights_policy
 from .packages import needs_packages
 from .preview import show
 from .progress import Steps
@@ -85,16 +85,7 @@ class MGGMotionFromVideo(io.ComfyNode):
                     label_off="drop",
                     tooltip="Whether the clip's sound goes into the talking video.",
                 ),
-                advanced(
-                    io.Boolean.Input(
-                        "download",
-                        default=True,
-                        label_on="when missing",
-                        label_off="never",
-                        tooltip="Fetch the face networks once if they are not in models/mggtalk. Never: the node "
-                        "stops and names the missing file instead.",
-                    )
-                ),
+                download_input(),
             ],
             outputs=[motion_output()],
         )

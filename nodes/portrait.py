@@ -9,11 +9,39 @@ from comfy_api.latest import io
 from ..mggtalk_core.portrait.load import load_portrait
 from ..mggtalk_core.portrait.matte_edit import MatteEdit
 from .convert import mask_planes, one_picture, to_image, to_mask
-from .models import weights_policy
+from .models import download_input, weights_policy
 from .packages import needs_packages
 from .preview import portrait_sheet, show
 from .progress import Steps
 from .sockets import PORTRAIT, advanced, schema
+
+
+def matte_inputs() -> list[io.Input]:
+    """Return the inputs that mend the head matte."""
+    return [
+        io.Mask.Input(
+            "head_matte",
+            optional=True,
+            tooltip="Your own matte of the head on the whole picture, in place of the one that is found: for "
+            "hats, veils or hair that is cut wrong. White moves with the head.",
+        ),
+        io.Int.Input(
+            "matte_grow",
+            default=0,
+            min=-64,
+            max=64,
+            tooltip="Moves the matte's edge outwards, in pixels of the crop; - inwards. Outwards takes stray "
+            "hair along, and some background with it.",
+        ),
+        io.Float.Input(
+            "matte_soften",
+            default=0.0,
+            min=0.0,
+            max=32.0,
+            step=0.5,
+            tooltip="Blurs the matte's edge, in pixels of the crop. Hides a hard cut; too much makes the head glow.",
+        ),
+    ]
 
 
 class MGGLoadPortrait(io.ComfyNode):
@@ -52,39 +80,8 @@ class MGGLoadPortrait(io.ComfyNode):
                         tooltip="Which picture of a batch: 0 is the first. The others are ignored.",
                     )
                 ),
-                advanced(
-                    io.Boolean.Input(
-                        "download",
-                        default=True,
-                        label_on="when missing",
-                        label_off="never",
-                        tooltip="Fetch the face networks (20 MB) once if they are not in models/mggtalk. Never: the "
-                        "node stops and names the missing file instead.",
-                    )
-                ),
-                io.Mask.Input(
-                    "head_matte",
-                    optional=True,
-                    tooltip="Your own matte of the head on the whole picture, in place of the one that is found: for "
-                    "hats, veils or hair that is cut wrong. White moves with the head.",
-                ),
-                io.Int.Input(
-                    "matte_grow",
-                    default=0,
-                    min=-64,
-                    max=64,
-                    tooltip="Moves the matte's edge outwards, in pixels of the crop; - inwards. Outwards takes stray "
-                    "hair along, and some background with it.",
-                ),
-                io.Float.Input(
-                    "matte_soften",
-                    default=0.0,
-                    min=0.0,
-                    max=32.0,
-                    step=0.5,
-                    tooltip="Blurs the matte's edge, in pixels of the crop. Hides a hard cut; too much makes the head "
-                    "glow.",
-                ),
+                download_input(),
+                *matte_inputs(),
             ],
             outputs=[
                 PORTRAIT.Output("portrait", tooltip="The head and what is known of it. Goes into every later stage."),

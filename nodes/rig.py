@@ -15,6 +15,42 @@ from .rig_sliders import GAZE, POSE, SHAPES, slider_inputs
 from .sockets import MOTION, schema
 
 
+def timing_inputs() -> list[io.Input]:
+    """Return the inputs that say when and how the pose is reached."""
+    return [
+        MOTION.Input(
+            "previous",
+            optional=True,
+            tooltip="The rig before this one: its last pose is where this one starts. Without it the face "
+            "starts as in the portrait.",
+        ),
+        io.Float.Input(
+            "move_seconds",
+            default=0.6,
+            min=0.0,
+            max=60.0,
+            step=0.1,
+            tooltip="How long the face takes into this pose. 0 starts in it.",
+        ),
+        io.Float.Input(
+            "hold_seconds",
+            default=0.6,
+            min=0.0,
+            max=600.0,
+            step=0.1,
+            tooltip="How long it then rests; one frame at least.",
+        ),
+        io.Combo.Input(
+            "easing",
+            options=list(EASINGS),
+            default="smooth",
+            tooltip="How it moves: smooth starts and ends slowly, in starts slowly, out ends slowly, linear "
+            "is even, step jumps at the end.",
+        ),
+        fps_input("Frames per second. In a chain that of the first rig counts."),
+    ]
+
+
 class MGGExpressionRig(io.ComfyNode):
     """A pose of the face, and the way to it."""
 
@@ -29,36 +65,7 @@ class MGGExpressionRig(io.ComfyNode):
             "pose and rests there; chain several rigs through previous for one pose after the other.",
             search_aliases=["expression editor", "blendshapes", "arkit", "smile", "blink", "key frame"],
             inputs=[
-                MOTION.Input(
-                    "previous",
-                    optional=True,
-                    tooltip="The rig before this one: its last pose is where this one starts. Without it the face "
-                    "starts as in the portrait.",
-                ),
-                io.Float.Input(
-                    "move_seconds",
-                    default=0.6,
-                    min=0.0,
-                    max=60.0,
-                    step=0.1,
-                    tooltip="How long the face takes into this pose. 0 starts in it.",
-                ),
-                io.Float.Input(
-                    "hold_seconds",
-                    default=0.6,
-                    min=0.0,
-                    max=600.0,
-                    step=0.1,
-                    tooltip="How long it then rests; one frame at least.",
-                ),
-                io.Combo.Input(
-                    "easing",
-                    options=list(EASINGS),
-                    default="smooth",
-                    tooltip="How it moves: smooth starts and ends slowly, in starts slowly, out ends slowly, linear "
-                    "is even, step jumps at the end.",
-                ),
-                fps_input("Frames per second. In a chain that of the first rig counts."),
+                *timing_inputs(),
                 io.Float.Input(
                     "neutralise",
                     default=0.0,
