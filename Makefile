@@ -1,6 +1,7 @@
 # make demo [PORTRAIT=picture] [AUDIO=sound]   a talking video from a picture
 # make test                                    the tests, also in a real ComfyUI; everything is set up from nothing
 # make test-all                                the same, and an older ComfyUI, and its front end in a browser
+# make workflows                               the example workflows, their thumbnails and the pictures of the help, anew
 # make lint                                    style
 # make bench [BENCH=pipeline|render|bini]      seconds and frames per second on this machine
 
@@ -12,7 +13,7 @@ BENCH ?= pipeline
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all comfy comfy-all lint bench clean
+.PHONY: demo test test-all comfy comfy-all workflows lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -23,6 +24,9 @@ test: $(VENV)/.installed-tests comfy
 
 test-all: $(VENV)/.installed-tests comfy comfy-all
 	MGGTALK_COMFY=$(COMFY) $(RUN) -m pytest $(TESTS)
+
+workflows: comfy
+	$(RUN) -m tests.comfy.make_workflows $(COMFY)
 
 lint: $(VENV)/.installed-tests
 	$(RUN) -m ruff check .
@@ -43,7 +47,7 @@ comfy: $(VENV)/.installed-tests
 	$(RUN) -m tests.comfy.install $(COMFY)
 
 comfy-all: comfy
-	$(RUN) -m tests.comfy.install $(COMFY) 0.3.75
+	$(RUN) -m tests.comfy.install $(COMFY) 0.3.75 --browser
 
 # The demo's picture comes with scikit-image; pocketsphinx hears phonemes, and the demo works without it.
 $(VENV)/.installed: requirements.txt constraints.txt | $(RUN)

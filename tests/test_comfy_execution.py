@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mggtalk_core.portrait.blendshapes import BLENDSHAPES
 from tests.comfy.client import Client
 from tests.comfy.prompts import node, portrait, smile, stages, talking, with_defaults
 
@@ -28,11 +29,11 @@ def executing(name):
 
 def test_cancel_stops_talking_video_within_a_second(run, comfy):
     assert run(talking(0.4)).status == "success"  # everything compiled, the portrait in the cache
-    before = set((comfy.base / "temp").iterdir())
+    before = set((comfy.base / "temp").glob("*.mp4*"))
     stopped = run(talking(60.0), interrupt=lambda run: run.progress.get("talk", (0, 1))[0] > 10)
     assert stopped.status == "interrupted"
     assert stopped.seconds_to_stop < 1.0
-    assert set((comfy.base / "temp").iterdir()) == before, "half a clip was left behind"
+    assert set((comfy.base / "temp").glob("*.mp4*")) == before, "half a clip was left behind"
 
 
 def test_cancel_stops_a_long_integration_within_a_second(run, comfy):
@@ -68,7 +69,7 @@ def test_a_prompt_after_a_cancelled_one_and_after_a_failed_one(run):
 
 
 def test_two_prompts_queued_at_once(client, object_info):
-    prompts = [with_defaults(talking(seconds), object_info) for seconds in (0.7, 1.1)]
+    prompts = [with_defaults(talking(seconds), object_info) for seconds in (0.6, 1.0)]
     runs = [client.queue(prompt) for prompt in prompts]
     lengths = []
     for waiting in runs:
@@ -154,9 +155,10 @@ def file_motion(name):
     return {**talking(), "motion": node("MGGMotionFromFile", file=name)}
 
 
+MIXED_UP = {**stages(), "driven": node("MGGDeform", points=["motion", 0], motion=["motion", 0])}
 REFUSALS = {
     "a picture for a portrait": ({**talking(), "portrait": portrait()["photo"]}, "type", ""),
-    "a motion for points": ({**stages(), "driven": node("MGGDeform", points=["motion", 0], motion=["motion", 0])}, "type", ""),
+    "a motion for points": (MIXED_UP, "type", ""),
     "nothing connected": ({**talking(), "portrait": node("MGGLoadPortrait")}, "missing", ""),
     "a negative strength": ({**talking(strength=-1.0)}, "smaller", ""),
     "an unknown framing": ({**talking(framing="cinema")}, "not in list", ""),
@@ -180,36 +182,24 @@ def test_mistakes_are_refused_before_anything_runs(name, run, object_info):
     assert words in refused.refusals() and details in refused.refusals(), refused.refusals()
 
 
+def write_take(path, opening):
+    """Write five frames as Live Link Face does, with one jaw opening."""
+    names = [name[0].upper() + name[1:] for name in BLENDSHAPES]
+    values = [str(opening if name == "JawOpen" else 0.0) for name in names]
+    rows = [["Timecode", "BlendShapeCount", *names]]
+    rows += [[f"00:00:00:{frame:02}.000", "52", *values] for frame in range(5)]
+    path.write_text("".join(",".join(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def test_a_file_that_changed_is_read_again(run, comfy):
-    file = comfy.base / "input" / "take.csv"
-    header = "Timecode,BlendshapeCount,JawOpen\n"
     prompt = file_motion("take.csv")
-    prompt["talk"]["inputs"]["max_frames"] = 2
-    file.write_text(header + "".join(f"00:00:00:{frame:02},61,0.{frame}\n" for frame in range(5)), encoding="utf-8")
-    assert run(prompt).status == "success"
+    write_take(comfy.base / "input" / "take.csv", 0.2)
+    first = run(prompt)
+    assert first.status == "success", first.error
     assert run(prompt).executed == []
     time.sleep(0.01)
-    file.write_text(header + "".join(f"00:00:00:{frame:02},61,0.5\n" for frame in range(5)), encoding="utf-8")
+    write_take(comfy.base / "input" / "take.csv", 0.5)
     assert "motion" in run(prompt).executed
-
-
-def test_stages_and_talking_video_give_the_same_frames(run, client):
-    prompt = {
-        **stages(0.4),
-        "splats": node("MGGSplatRender", gaussians=["gaussians", 0]),
-        "finished": node(
-            "MGGInpaint", portrait=["portrait", 0], image=["splats", 0], mask=["splats", 1], gaussians=["gaussians", 0]
-        ),
-        "show": node("SaveImage", images=["finished", 0], filename_prefix="stages"),
-        "talk": node("MGGTalkingVideo", portrait=["portrait", 0], motion=["motion", 0]),
-    }
-    done = run(prompt)
-    assert done.status == "success", done.error
-    single = [np.asarray(Image.open(client.path(shown)).convert("RGB"), dtype=float) for shown in done.files("show")]
-    clip = frames_of(client.path(done.files("talk")[0]))
-    assert len(single) == len(clip)
-    # The clip went through H.264 in 4:2:0, which alone costs about one grey level on the average.
-    assert max(np.abs(picture - frame).mean() for picture, frame in zip(single, clip, strict=True)) < 2.0
 
 
 def test_the_head_goes_through_a_file_and_back_into_the_core(run, client, object_info):

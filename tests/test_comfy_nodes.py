@@ -71,7 +71,9 @@ def test_every_node_has_a_page_of_help(name, object_info, comfy):
     assert not missing
     assert comfy.fetch(f"/extensions/mggtalk/docs/{name}.md").decode() == text
     for picture in (line.split("](")[1].split(")")[0] for line in text.splitlines() if line.startswith("![")):
-        assert comfy.fetch(picture)[:3] == b"\xff\xd8\xff", f"{picture} is no JPEG that the server has"
+        assert comfy.fetch(f"/extensions/mggtalk/docs/{picture}")[:3] == b"\xff\xd8\xff", (
+            f"{picture} is no JPEG that the server has"
+        )
 
 
 def documented(entry):

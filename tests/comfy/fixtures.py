@@ -53,13 +53,13 @@ def start_comfy(
     """Return a function that starts a server of its own: ``with start_comfy(packs={...}, core="0.3.75") as server``."""
     from .server import Server
 
-    def start(packs: dict[str, Path] | None = None, core: str = NEWEST, **options: Any) -> Server:
+    def start(packs: dict[str, Path] | None = None, core: str = NEWEST, samples: bool = True, **options: Any) -> Server:
         if not tree_of(comfy_folder, core).is_dir():
             pytest.skip(f"there is no ComfyUI {core}: make test-all sets it up")
         base = tmp_path_factory.mktemp("comfy")
         options.setdefault("models", {"mggtalk": face_networks})
         server = Server(comfy_folder, base, packs or {PACK: REPO}, core=core, **options)
-        server.put_input(*SAMPLES.glob("mggtalk_*"))
+        server.put_input(*(SAMPLES.glob("mggtalk_*") if samples else ()))
         return server
 
     return start

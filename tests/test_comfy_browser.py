@@ -1,0 +1,62 @@
+"""The front end in a real browser: an example opened, run and photographed."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from PIL import Image
+
+from tests.comfy.editor import to_prompt
+from tests.comfy.fixtures import REPO
+
+NAME = "3_expression_rig"
+
+
+@pytest.fixture(scope="module")
+def opened(start_comfy, comfy_folder, tmp_path_factory):
+    """What the browser saw, with the picture it took; the server's input folder is empty at first."""
+    modules = comfy_folder / "browser"
+    if not (modules / "node_modules").is_dir() or shutil.which("node") is None:
+        pytest.skip("there is no browser: make test-all sets one up")
+    picture = tmp_path_factory.mktemp("browser") / "graph.png"
+    with start_comfy(samples=False) as server:
+        workflow = REPO / "workflows" / f"{NAME}.json"
+        command = ["node", REPO / "tests" / "comfy" / "browser.mjs", modules, server.url, workflow, picture]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+        assert result.returncode == 0, result.stderr[-2000:]
+        seen = json.loads(result.stdout)
+        return {**seen, "picture": picture, "inputs": {path.name for path in (server.base / "input").iterdir()}}
+
+
+def test_the_example_runs_as_it_was_opened(opened):
+    assert opened["outcome"]["end"] == "execution_success", opened["outcome"]
+    assert not opened["errors"]
+
+
+def test_the_samples_were_put_into_the_input_folder(opened):
+    assert "mggtalk_portrait.jpg" in opened["inputs"]
+
+
+def test_the_front_end_and_the_tests_read_an_example_alike(opened, object_info):
+    workflow = json.loads((REPO / "workflows" / f"{NAME}.json").read_text(encoding="utf-8"))
+    ours = to_prompt(workflow, object_info)
+    theirs = {
+        key: {"class_type": node["class_type"], "inputs": node["inputs"]} for key, node in opened["prompt"].items()
+    }
+    assert set(theirs) == set(ours)
+    for key, node in ours.items():
+        assert theirs[key]["class_type"] == node["class_type"]
+        known = {name: value for name, value in theirs[key]["inputs"].items() if name in node["inputs"]}
+        assert known == node["inputs"], node["class_type"]
+
+
+def test_nodes_show_what_they_made(opened):
+    shown = {node["type"]: node["pictures"] for node in opened["nodes"]}
+    assert shown["MGGLoadPortrait"] == 1 and shown["MGGExpressionRig"] == 1
+
+
+def test_the_picture_shows_the_graph(opened):
+    with Image.open(opened["picture"]) as picture:
+        colours = picture.convert("RGB").resize((95, 50)).getcolors(maxcolors=95 * 50)
+    assert len(colours) > 300, "the canvas is nearly empty"
