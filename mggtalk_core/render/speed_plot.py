@@ -22,7 +22,7 @@ _INK, _GRID = (40, 40, 40), (225, 225, 225)
 
 
 def plot_speed(path: str | os.PathLike[str], result: dict[str, Any]) -> None:
-    """Draw milliseconds of CPU time, forward and backward, against N, resolution and splat size; both axes logarithmic."""
+    """Draw milliseconds of CPU time, forward and backward, against N, resolution and splat size, on log scales."""
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (_WIDTH * len(_PANELS), _HEIGHT + 30), "white")
