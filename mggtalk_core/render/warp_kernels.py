@@ -34,7 +34,7 @@ def blend(
     """Blend front to back: colour sums, depth sum and alpha of every pixel into ``image`` [5,H,W]."""
     y, x = wp.tid()
     tile = (y // TILE) * columns + x // TILE
-    light = 1.0
+    light = float(1.0)  # noqa: UP018 - in Warp a bare number is a constant
     total = wp.vec4(0.0, 0.0, 0.0, 0.0)
     for k in range(offsets[tile], offsets[tile + 1]):
         i = members[k]
@@ -72,7 +72,7 @@ def blend_backward(
     incoming = wp.vec4(gradient[0, y, x], gradient[1, y, x], gradient[2, y, x], gradient[3, y, x])
     seen = wp.vec4(image[0, y, x], image[1, y, x], image[2, y, x], image[3, y, x])
     behind = wp.dot(incoming, seen) - (1.0 - image[4, y, x]) * gradient[4, y, x]
-    light = 1.0
+    light = float(1.0)  # noqa: UP018 - in Warp a bare number is a constant
     for k in range(offsets[tile], offsets[tile + 1]):
         i = members[k]
         mean, conic = means[i], conics[i]

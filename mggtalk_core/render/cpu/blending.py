@@ -131,17 +131,32 @@ def _blend_tile(records, entries, first, last, left, top, scratch):  # noqa: ANN
 
 
 @kernel(fastmath=_FAST)
-def _write_tile(buffer, left, top, image):  # noqa: ANN001, ANN202
-    for row in range(min(TILE, image.shape[1] - top)):
-        for column in range(min(TILE, image.shape[2] - left)):
-            block = (row >> 2) * (TILE // BLOCK) + (column >> 2)
-            i = U(block * _LINE + (row & 3) * BLOCK + (column & 3))
-            y, x = U(top + row), U(left + column)
+def _finish(buffer):  # noqa: ANN001, ANN202
+    """Turn what light is left into alpha, and the depth sum into the expected depth."""
+    for block in range(_BLOCKS):
+        line = U(block * _LINE)
+        for lane in range(_LANES):
+            i = line + U(lane)
             alpha = F(1) - abs(buffer[i])
-            for k in range(3):
-                image[k, y, x] = buffer[i + U((k + 1) * _LANES)]
-            image[3, y, x] = alpha
-            image[4, y, x] = buffer[i + U(4 * _LANES)] / max(alpha, _MIN_WEIGHT)
+            buffer[i] = alpha
+            buffer[i + U(4 * _LANES)] /= max(alpha, _MIN_WEIGHT)
+
+
+@kernel(fastmath=_FAST)
+def _write_tile(buffer, left, top, image):  # noqa: ANN001, ANN202
+    """Copy the blocks into the picture; the line of alpha comes first in a block, and fourth in the picture."""
+    whole = left + TILE <= image.shape[2]
+    for channel in range(5):
+        line = (channel + 1) * _LANES if channel < 3 else (channel - 3) * 4 * _LANES
+        for row in range(min(TILE, image.shape[1] - top)):
+            first = (row >> 2) * (TILE // BLOCK) * _LINE + line + (row & 3) * BLOCK
+            target = image[channel, top + row]
+            if whole:  # a fixed number of steps is unrolled
+                for column in range(TILE):
+                    target[U(left + column)] = buffer[U(first + (column >> 2) * _LINE + (column & 3))]
+            else:
+                for column in range(image.shape[2] - left):
+                    target[U(left + column)] = buffer[U(first + (column >> 2) * _LINE + (column & 3))]
 
 
 @kernel(fastmath=_FAST)
@@ -153,4 +168,5 @@ def blend(records, entries, offsets, columns, first, last, image):  # noqa: ANN0
     for tile in range(first, last):
         left, top = tile % columns * TILE, tile // columns * TILE
         _blend_tile(records, entries, offsets[tile], offsets[tile + 1], left, top, scratch)
+        _finish(buffer)
         _write_tile(buffer, left, top, image)
