@@ -124,29 +124,46 @@ def _find_finished(buffer, finished):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
-def _read_tile(image, gradient, left, top, buffer):  # noqa: ANN001, ANN202
-    """Start a tile: full light, and the gradients turned into those of colour sums, depth sum and alpha.
+def _prepare(image, gradient, top, planes):  # noqa: ANN001, ANN202
+    """Turn the gradients of a row of tiles into those of colour sums, depth sum and alpha, in whole rows.
 
-    The expected depth is depth sum / alpha. Pixels outside the picture have no light.
+    The expected depth is depth sum / alpha. ``planes`` [2,16,W] gets (gradient . picture) and that of the depth sum.
     """
-    buffer[:] = F(0)
-    for block in range(_BLOCKS):
-        for lane in range(_LANES):
-            buffer[U(block * _LINE + lane)] = F(-1)
     for row in range(min(TILE, image.shape[1] - top)):
-        for column in range(min(TILE, image.shape[2] - left)):
-            i = U(((row >> 2) * (TILE // BLOCK) + (column >> 2)) * _LINE + (row & 3) * BLOCK + (column & 3))
-            y, x = U(top + row), U(left + column)
+        y = U(top + row)
+        for column in range(image.shape[2]):
+            x = U(column)
             alpha, depth = image[3, y, x], image[4, y, x]
-            to_sum = gradient[4, y, x] / max(alpha, _MIN_WEIGHT)
+            weight = max(alpha, _MIN_WEIGHT)
+            to_sum = gradient[4, y, x] / weight
             to_alpha = gradient[3, y, x] - (to_sum * depth if alpha > _MIN_WEIGHT else F(0))
-            behind = to_sum * depth * max(alpha, _MIN_WEIGHT) - (F(1) - alpha) * to_alpha
-            buffer[i] = F(1)
+            behind = to_sum * depth * weight - (F(1) - alpha) * to_alpha
             for k in range(3):
-                buffer[i + U((k + 2) * _LANES)] = gradient[k, y, x]
-                behind += gradient[k, y, x] * image[k, y, x]
-            buffer[i + U(5 * _LANES)] = to_sum
-            buffer[i + U(_LANES)] = behind
+                behind += gradient[U(k), y, x] * image[U(k), y, x]
+            planes[0, U(row), x], planes[1, U(row), x] = behind, to_sum
+
+
+@kernel(fastmath=_FAST)
+def _read_tile(gradient, planes, left, top, buffer):  # noqa: ANN001, ANN202
+    """Start a tile: full light, and the gradients block by block. Pixels outside the picture have no light."""
+    buffer[:] = F(0)
+    wide, high = min(TILE, gradient.shape[2] - left), min(TILE, gradient.shape[1] - top)
+    for row in range(TILE):
+        first = (row >> 2) * (TILE // BLOCK) * _LINE + (row & 3) * BLOCK
+        for column in range(TILE):
+            inside = (row < high) & (column < wide)
+            buffer[U(first + (column >> 2) * _LINE + (column & 3))] = F(1) if inside else F(-1)
+    for line in range(1, 6):
+        for row in range(high):
+            first = (row >> 2) * (TILE // BLOCK) * _LINE + line * _LANES + (row & 3) * BLOCK
+            # Lines 1 and 5 are the planes, 2 to 4 the gradients of r, g, b.
+            source = planes[line // 5, row] if line % 4 == 1 else gradient[line - 2, top + row]
+            if wide == TILE:  # a fixed number of steps is unrolled
+                for column in range(TILE):
+                    buffer[U(first + (column >> 2) * _LINE + (column & 3))] = source[U(left + column)]
+            else:
+                for column in range(wide):
+                    buffer[U(first + (column >> 2) * _LINE + (column & 3))] = source[U(left + column)]
 
 
 @kernel(fastmath=_FAST)
@@ -191,7 +208,7 @@ def _find_slots(entries, first, count, batch, row_slots, tile_x, tile_y, bits, p
 
 @kernel(fastmath=_FAST)
 def blend_backward(records, entries, offsets, columns, first, last, image, gradient, row_slots, slots):  # noqa: ANN001, ANN201
-    """Fill the slots of tiles first..last-1.
+    """Fill the slots of tiles first..last-1, which are one row of tiles.
 
     ``image`` is what `blending.blend` drew, ``gradient`` [5,H,W] the gradient with respect to it, ``row_slots`` [N+1]
     the first slot of each splat.
@@ -200,10 +217,12 @@ def blend_backward(records, entries, offsets, columns, first, last, image, gradi
     batch = np.empty((_BATCH, RECORD), np.float32)
     finished = np.empty(_BLOCKS, np.bool_)
     bits, places = slots.view(np.int32), np.empty(_BATCH + 1, np.uint64)
+    planes = np.empty((2, TILE, image.shape[2]), np.float32)
+    _prepare(image, gradient, first // columns * TILE, planes)
     for tile in range(first, last):
         tile_x, tile_y = tile % columns, tile // columns
         left, top = tile_x * TILE, tile_y * TILE
-        _read_tile(image, gradient, left, top, buffer)
+        _read_tile(gradient, planes, left, top, buffer)
         for start in range(offsets[tile], offsets[tile + 1], _BATCH):
             count = min(_BATCH, offsets[tile + 1] - start)
             _gather(records, entries, start, count, batch)
