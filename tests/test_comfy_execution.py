@@ -166,7 +166,7 @@ REFUSALS = {
     "no rate": ({**talking(), **smile(fps=0.0)}, "smaller", ""),
     "a file outside": (file_motion("../server.log"), "", "csv"),
     "a csv outside": (file_motion("../../secret.csv"), "", "outside"),
-    "an absolute path": (file_motion("/" + "etc/passwd.csv"), "", "outside"),
+    "an absolute path": (file_motion("/etc/passwd.csv"), "", "outside"),
     "a file that is not there": (file_motion("take7.csv"), "", "There is no"),
     "no file": (file_motion(""), "", "no motion file"),
 }  # fmt: skip

@@ -41,7 +41,7 @@ def test_everything_has_words(name, object_info):
     assert entry["category"].split("/")[0] == "MGGTalk"
     assert len(entry["description"]) > 40
     assert entry["display_name"] and entry["display_name"] != name
-    silent = [key for key, spec in inputs_of(entry).items() if len(spec[1].get("tooltip") or "") < 15]
+    silent = [key for key, spec in inputs_of(entry).items() if len(spec[1].get("tooltip") or "") < 10]
     assert not silent
     assert len(entry["output_tooltips"]) == len(entry["output"]) and all(entry["output_tooltips"])
 

@@ -12,8 +12,8 @@ from tests.comfy.graphs import GRAPHS
 from tests.comfy.layout import lay_out
 
 FILES = sorted((REPO / "workflows").glob("*.json"))
-FRAMES = {"1_portrait_and_video": 100, "4_the_seven_stages": 50, "5_head_in_3d": 51}
-"""Length of the clip where it is known: that of the actor, of max_frames, of two seconds and the pose before."""
+FRAMES = {"1_portrait_and_video": 100, "4_the_seven_stages": 50, "5_head_in_3d": 50}
+"""Length of the clip where it is known: that of the actor, of max_frames, of two seconds."""
 
 
 def workflow(name):
