@@ -37,10 +37,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 class MGGTalkExtension(ComfyExtension):
     """The node pack."""
 
-    async def on_load(self) -> None:
-        """Add ``models/mggtalk`` to the folders in which weights are looked for."""
-        register_model_folder()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """Return every node of the pack."""
+        """Add ``models/mggtalk`` to the folders in which weights are looked for and return every node of the pack."""
+        # Not in on_load, which older ComfyUI never calls.
+        register_model_folder()
         return list(NODES)

@@ -158,6 +158,5 @@ def load_pack(name: str) -> tuple[types.ModuleType, dict[str, Any]]:
     sys.modules[name] = pack
     spec.loader.exec_module(pack)
     extension = asyncio.run(pack.comfy_entrypoint())
-    asyncio.run(extension.on_load())
     nodes = asyncio.run(extension.get_node_list())
     return pack, {node.GET_SCHEMA().node_id: node for node in nodes}

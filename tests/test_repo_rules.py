@@ -179,6 +179,7 @@ UNDECLARED = {
     "threadpoolctl": "librosa needs it, through scikit-learn",
     "certifi": "taken where present",
     "pocketsphinx": "taken where present",
+    "warp": "taken where present, on request",
     "skimage": "the demo's picture: make demo installs it",
 }
 

@@ -138,8 +138,8 @@ LEDGER: tuple[Weight, ...] = (
         commercial_ok=True,
         optional=False,
         bundled=True,
-        sha256="13a09e5f41a49f20c32a81e0fdbad3c89aab7ca30cdf3760af4831cf3a6c075c",
-        size=5_347_257,
+        sha256="eba846e057e38c2aaafce63666ff5bf230b67481cd8740f33c173408f72acbf0",
+        size=5_484_740,
     ),
     Weight(
         name="lpips_alexnet.safetensors",
