@@ -16,7 +16,7 @@ F = np.float32
 U = np.uint64
 _LANES = BLOCK * BLOCK
 _BLOCKS = (TILE // BLOCK) ** 2
-_LINE = 5 * _LANES  # a block in the tile buffer: transmittance, r, g, b, weighted depth
+_PIXELS = _BLOCKS * _LANES  # of a tile; its buffer holds, block by block, transmittances, then r, g, b, weighted depths
 _BATCH = 32  # splats between two looks at which blocks are finished
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 _MAX_ALPHA, _MIN_TRANSMITTANCE, _MIN_WEIGHT = F(rule.MAX_ALPHA), F(rule.MIN_TRANSMITTANCE), F(rule.MIN_WEIGHT)
@@ -34,7 +34,7 @@ def exponential() -> tuple[np.float32, ...]:
 _E0, _E1, _E2, _E3, _E4, _E5 = exponential()
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=_FAST)
 def _blend_block(buffer, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # noqa: ANN001, ANN202
     """Blend one splat into 16 pixels: branch-free and with unsigned indices, so that it becomes vector code.
 
@@ -45,22 +45,20 @@ def _blend_block(buffer, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # no
         dx = mx - _LANE_X[U(lane)]
         dy = my - _LANE_Y[U(lane)]
         s = dx * (ha * dx + hb * dy) + (hc * dy * dy + faint)
-        c = min(max(s, F(0)), F(5.6))
-        e = ((((_E5 * c + _E4) * c + _E3) * c + _E2) * c + _E1) * c + _E0
+        e = ((((_E5 * s + _E4) * s + _E3) * s + _E2) * s + _E1) * s + _E0
         e = e * e
         e = e * e
         alpha = min(_MAX_ALPHA, e * e)
         light = buffer[i]
-        alpha = alpha if (s <= _REACH) & (light > F(0)) else F(0)
-        weight = alpha * light
+        weight = (alpha if s <= _REACH else F(0)) * light
         left = light - weight
-        done = (left <= _MIN_TRANSMITTANCE) & (light > F(0))
+        done = left <= _MIN_TRANSMITTANCE
         weight = F(0) if done else weight
-        buffer[i] = -light if done else left
-        buffer[i + U(_LANES)] += weight * r
-        buffer[i + U(2 * _LANES)] += weight * g
-        buffer[i + U(3 * _LANES)] += weight * b
-        buffer[i + U(4 * _LANES)] += weight * depth
+        buffer[i] = -abs(light) if done else left
+        buffer[i + U(_PIXELS)] += weight * r
+        buffer[i + U(2 * _PIXELS)] += weight * g
+        buffer[i + U(3 * _PIXELS)] += weight * b
+        buffer[i + U(4 * _PIXELS)] += weight * depth
 
 
 @kernel()
@@ -86,7 +84,7 @@ def _blend_splat(splats, i, left, top, finished, buffer):  # noqa: ANN001, ANN20
             if not finished[U(block)]:
                 px = mx - F(BLOCK * x)
                 py = my - F(BLOCK * y)
-                _blend_block(buffer, U(block * _LINE), px, py, a, b, c, faintness, red, green, blue, depth)
+                _blend_block(buffer, U(block * _LANES), px, py, a, b, c, faintness, red, green, blue, depth)
 
 
 @kernel(fastmath=_FAST)
@@ -103,12 +101,11 @@ def _find_finished(buffer, finished):  # noqa: ANN001, ANN202
     """Mark the blocks in which no pixel takes more light; return how many there are."""
     count = 0
     for block in range(_BLOCKS):
-        line = U(block * _LINE)
-        most = buffer[line]
-        for lane in range(_LANES):
-            light = buffer[line + U(lane)]
-            most = light if light > most else most
-        finished[U(block)] = most < F(0)
+        line = U(block * _LANES)
+        lane = 0
+        while lane < _LANES and buffer[line + U(lane)] < F(0):  # mostly one look: the first pixel still takes light
+            lane += 1
+        finished[U(block)] = lane == _LANES
         count += finished[U(block)]
     return count
 
@@ -117,10 +114,8 @@ def _find_finished(buffer, finished):  # noqa: ANN001, ANN202
 def _blend_tile(records, entries, first, last, left, top, scratch):  # noqa: ANN001, ANN202
     batch, finished, buffer = scratch
     buffer[:] = F(0)
-    for block in range(_BLOCKS):
-        finished[U(block)] = False
-        for lane in range(_LANES):
-            buffer[U(block * _LINE) + U(lane)] = F(1)
+    buffer[:_PIXELS] = F(1)
+    finished[:] = False
     for start in range(first, last, _BATCH):
         count = min(_BATCH, last - start)
         _gather(records, entries, start, count, batch)
@@ -133,36 +128,35 @@ def _blend_tile(records, entries, first, last, left, top, scratch):  # noqa: ANN
 @kernel(fastmath=_FAST)
 def _finish(buffer):  # noqa: ANN001, ANN202
     """Turn what light is left into alpha, and the depth sum into the expected depth."""
-    for block in range(_BLOCKS):
-        line = U(block * _LINE)
-        for lane in range(_LANES):
-            i = line + U(lane)
-            alpha = F(1) - abs(buffer[i])
-            buffer[i] = alpha
-            buffer[i + U(4 * _LANES)] /= max(alpha, _MIN_WEIGHT)
+    for pixel in range(_PIXELS):
+        i = U(pixel)
+        alpha = F(1) - abs(buffer[i])
+        buffer[i] = alpha
+        buffer[i + U(4 * _PIXELS)] /= max(alpha, _MIN_WEIGHT)
 
 
 @kernel(fastmath=_FAST)
 def _write_tile(buffer, left, top, image):  # noqa: ANN001, ANN202
-    """Copy the blocks into the picture; the line of alpha comes first in a block, and fourth in the picture."""
+    """Copy the blocks into the picture; alpha comes first in the buffer, and fourth in the picture."""
     whole = left + TILE <= image.shape[2]
     for channel in range(5):
-        line = (channel + 1) * _LANES if channel < 3 else (channel - 3) * 4 * _LANES
+        plane = (channel + 1) * _PIXELS if channel < 3 else (channel - 3) * 4 * _PIXELS
+        c = U(channel)
         for row in range(min(TILE, image.shape[1] - top)):
-            first = (row >> 2) * (TILE // BLOCK) * _LINE + line + (row & 3) * BLOCK
-            target = image[channel, top + row]
+            first = plane + (row >> 2) * (TILE // BLOCK) * _LANES + (row & 3) * BLOCK
+            y = U(top + row)
             if whole:  # a fixed number of steps is unrolled
                 for column in range(TILE):
-                    target[U(left + column)] = buffer[U(first + (column >> 2) * _LINE + (column & 3))]
+                    image[c, y, U(left + column)] = buffer[U(first + (column >> 2) * _LANES + (column & 3))]
             else:
                 for column in range(image.shape[2] - left):
-                    target[U(left + column)] = buffer[U(first + (column >> 2) * _LINE + (column & 3))]
+                    image[c, y, U(left + column)] = buffer[U(first + (column >> 2) * _LANES + (column & 3))]
 
 
 @kernel(fastmath=_FAST)
 def blend(records, entries, offsets, columns, first, last, image):  # noqa: ANN001, ANN201
     """Draw tiles first..last-1 into ``image`` [5,H,W]: premultiplied colour, alpha, expected depth."""
-    buffer = _aligned(_BLOCKS * _LINE)
+    buffer = _aligned(5 * _PIXELS)
     batch = np.empty((_BATCH, RECORD), np.float32)
     scratch = batch, np.empty(_BLOCKS, np.bool_), buffer
     for tile in range(first, last):

@@ -114,11 +114,10 @@ def _find_finished(buffer, finished):  # noqa: ANN001, ANN202
     count = 0
     for block in range(_BLOCKS):
         line = U(block * _LINE)
-        most = buffer[line]
-        for lane in range(_LANES):
-            light = buffer[line + U(lane)]
-            most = light if light > most else most
-        finished[U(block)] = most < F(0)
+        lane = 0
+        while lane < _LANES and buffer[line + U(lane)] < F(0):  # mostly one look: the first pixel still takes light
+            lane += 1
+        finished[U(block)] = lane == _LANES
         count += finished[U(block)]
     return count
 
