@@ -33,7 +33,7 @@ _LANE_Y = np.arange(_LANES, dtype=np.float32) // BLOCK
 _E0, _E1, _E2, _E3, _E4, _E5 = exponential()
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=_FAST)
 def _block(buffer, sums, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # noqa: ANN001, ANN202 - numba infers the types
     """Take one splat through 16 pixels, as the forward pass does, and add to its sums."""
     for lane in range(_LANES):
@@ -42,19 +42,18 @@ def _block(buffer, sums, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # no
         dx = mx - _LANE_X[U(lane)]
         dy = my - _LANE_Y[U(lane)]
         s = dx * (ha * dx + hb * dy) + (hc * dy * dy + faint)
-        c = min(max(s, F(0)), F(5.6))
-        e = ((((_E5 * c + _E4) * c + _E3) * c + _E2) * c + _E1) * c + _E0
+        e = ((((_E5 * s + _E4) * s + _E3) * s + _E2) * s + _E1) * s + _E0
         e = e * e
         e = e * e
         e = e * e
         alpha = min(_MAX_ALPHA, e)
         light = buffer[i]
-        alpha = alpha if (s <= _REACH) & (light > F(0)) else F(0)
+        alpha = alpha if s <= _REACH else F(0)
         weight = alpha * light
         left = light - weight
-        done = (left <= _MIN_TRANSMITTANCE) & (light > F(0))
+        done = left <= _MIN_TRANSMITTANCE
         weight = F(0) if done else weight
-        buffer[i] = -light if done else left
+        buffer[i] = -abs(light) if done else left
         vr, vg, vb, vd = buffer[i + U(32)], buffer[i + U(48)], buffer[i + U(64)], buffer[i + U(80)]
         value = r * vr + g * vg + b * vb + depth * vd
         behind = buffer[i + U(16)] - weight * value
