@@ -11,7 +11,7 @@ TILE = 16
 
 U = np.uint64
 _SMALL = 24  # shorter lists are sorted by insertion
-_DIGIT = 8  # bits per radix pass
+_DIGIT = 10  # bits per radix pass
 
 
 @kernel()

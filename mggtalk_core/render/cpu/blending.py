@@ -25,6 +25,15 @@ _LANE_X = np.arange(_LANES, dtype=np.float32) % BLOCK
 _LANE_Y = np.arange(_LANES, dtype=np.float32) // BLOCK
 
 
+_BLOCK_X = np.arange(_BLOCKS, dtype=np.float32) % (TILE // BLOCK) * F(BLOCK)
+_BLOCK_Y = np.arange(_BLOCKS, dtype=np.float32) // (TILE // BLOCK) * F(BLOCK)
+_ALL = (1 << _BLOCKS) - 1
+_COLUMN = 0x1111  # the blocks of the first column, a bit each
+_DE_BRUIJN = 0x077CB531  # times 2^k, its upper 5 of 32 bits differ for every k: they find the place of a lone bit
+_PLACE = np.zeros(32, np.uint64)
+_PLACE[[((_DE_BRUIJN << k) & 0xFFFFFFFF) >> 27 for k in range(32)]] = np.arange(32)
+
+
 def exponential() -> tuple[np.float32, ...]:
     """Fit exp(-s/8) on 0..5.6 by a polynomial of degree 5; its eighth power is exp(-s) to 1e-6."""
     fit = np.polynomial.chebyshev.Chebyshev.interpolate(lambda s: np.exp(-s / 8), 5, domain=[0, 5.6])
@@ -70,21 +79,33 @@ def _aligned(size):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
-def _blend_splat(splats, i, left, top, finished, buffer):  # noqa: ANN001, ANN202
-    """Blend row ``i`` of the batch into the unfinished blocks that its box touches."""
-    mx, my = splats[i, 0] - F(left) - F(0.5), splats[i, 1] - F(top) - F(0.5)
+def _touched(splats, count, left, top, finished, blocks):  # noqa: ANN001, ANN202
+    """Find the unfinished blocks that each box touches, a bit each.
+
+    Two nested loops over a few blocks would be longer than this: their ends are guessed wrong each time.
+    """
+    for row in range(count):
+        i = U(row)
+        x0, y0 = max(int(splats[i, 10]) - left, 0) >> 2, max(int(splats[i, 11]) - top, 0) >> 2
+        x1, y1 = (min(int(splats[i, 12]) - left, TILE) + 3) >> 2, (min(int(splats[i, 13]) - top, TILE) + 3) >> 2
+        wide = ((1 << x1) - (1 << x0)) * _COLUMN
+        high = (1 << (4 * y1)) - (1 << (4 * y0))
+        blocks[i] = U(wide & high & ~finished)
+
+
+@kernel(fastmath=_FAST)
+def _blend_splat(splats, i, left, top, blocks, buffer):  # noqa: ANN001, ANN202
+    """Blend row ``i`` of the batch into ``blocks``, a bit each; ``left`` and ``top`` are those of pixel centres."""
+    mx, my = splats[i, 0] - left, splats[i, 1] - top
     a, b, c = splats[i, 2], splats[i, 3], splats[i, 4]
     faintness, depth = splats[i, 5], splats[i, 9]
     red, green, blue = splats[i, 6], splats[i, 7], splats[i, 8]
-    x0, y0 = max(int(splats[i, 10]) - left, 0) >> 2, max(int(splats[i, 11]) - top, 0) >> 2
-    x1, y1 = min(int(splats[i, 12]) - left, TILE), min(int(splats[i, 13]) - top, TILE)
-    for y in range(y0, (y1 + BLOCK - 1) >> 2):
-        for x in range(x0, (x1 + BLOCK - 1) >> 2):
-            block = y * (TILE // BLOCK) + x
-            if not finished[U(block)]:
-                px = mx - F(BLOCK * x)
-                py = my - F(BLOCK * y)
-                _blend_block(buffer, U(block * _LANES), px, py, a, b, c, faintness, red, green, blue, depth)
+    while blocks != U(0):
+        lowest = blocks & (~blocks + U(1))
+        block = _PLACE[(lowest * U(_DE_BRUIJN) & U(0xFFFFFFFF)) >> U(27)]
+        blocks &= blocks - U(1)
+        px, py = mx - _BLOCK_X[block], my - _BLOCK_Y[block]
+        _blend_block(buffer, block * U(_LANES), px, py, a, b, c, faintness, red, green, blue, depth)
 
 
 @kernel(fastmath=_FAST)
@@ -96,32 +117,33 @@ def _gather(records, entries, first, count, batch):  # noqa: ANN001, ANN202
             batch[U(k), U(field)] = records[i, U(field)]
 
 
-@kernel(fastmath=True)
-def _find_finished(buffer, finished):  # noqa: ANN001, ANN202
-    """Mark the blocks in which no pixel takes more light; return how many there are."""
-    count = 0
+@kernel(fastmath=_FAST)
+def _find_finished(buffer):  # noqa: ANN001, ANN202
+    """Return the blocks in which no pixel takes more light, a bit each."""
+    finished = 0
     for block in range(_BLOCKS):
         line = U(block * _LANES)
         lane = 0
         while lane < _LANES and buffer[line + U(lane)] < F(0):  # mostly one look: the first pixel still takes light
             lane += 1
-        finished[U(block)] = lane == _LANES
-        count += finished[U(block)]
-    return count
+        finished |= (1 << block) if lane == _LANES else 0
+    return finished
 
 
 @kernel(fastmath=_FAST)
 def _blend_tile(records, entries, first, last, left, top, scratch):  # noqa: ANN001, ANN202
-    batch, finished, buffer = scratch
+    batch, blocks, buffer = scratch
     buffer[:] = F(0)
     buffer[:_PIXELS] = F(1)
-    finished[:] = False
+    finished = 0
     for start in range(first, last, _BATCH):
         count = min(_BATCH, last - start)
         _gather(records, entries, start, count, batch)
+        _touched(batch, count, left, top, finished, blocks)
         for k in range(count):
-            _blend_splat(batch, U(k), left, top, finished, buffer)
-        if _find_finished(buffer, finished) == _BLOCKS:
+            _blend_splat(batch, U(k), F(left) + F(0.5), F(top) + F(0.5), blocks[U(k)], buffer)
+        finished = _find_finished(buffer)
+        if finished == _ALL:
             return
 
 
@@ -158,7 +180,7 @@ def blend(records, entries, offsets, columns, first, last, image):  # noqa: ANN0
     """Draw tiles first..last-1 into ``image`` [5,H,W]: premultiplied colour, alpha, expected depth."""
     buffer = _aligned(5 * _PIXELS)
     batch = np.empty((_BATCH, RECORD), np.float32)
-    scratch = batch, np.empty(_BLOCKS, np.bool_), buffer
+    scratch = batch, np.empty(_BATCH, np.uint64), buffer
     for tile in range(first, last):
         left, top = tile % columns * TILE, tile // columns * TILE
         _blend_tile(records, entries, offsets[tile], offsets[tile + 1], left, top, scratch)

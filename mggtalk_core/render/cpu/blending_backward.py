@@ -142,6 +142,20 @@ def _prepare(image, gradient, top, planes):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
+def _read_plane(planes, plane, top, left, high, wide, buffer, line):  # noqa: ANN001, ANN202
+    """Copy a tile of a plane into the blocks, each to its ``line``."""
+    for row in range(high):
+        k, y = U(plane), U(top + row)
+        first = (row >> 2) * (TILE // BLOCK) * _LINE + line + (row & 3) * BLOCK
+        if wide == TILE:  # a fixed number of steps is unrolled
+            for column in range(TILE):
+                buffer[U(first + (column >> 2) * _LINE + (column & 3))] = planes[k, y, U(left + column)]
+        else:
+            for column in range(wide):
+                buffer[U(first + (column >> 2) * _LINE + (column & 3))] = planes[k, y, U(left + column)]
+
+
+@kernel(fastmath=_FAST)
 def _read_tile(gradient, planes, left, top, buffer):  # noqa: ANN001, ANN202
     """Start a tile: full light, and the gradients block by block. Pixels outside the picture have no light."""
     buffer[:] = F(0)
@@ -151,17 +165,10 @@ def _read_tile(gradient, planes, left, top, buffer):  # noqa: ANN001, ANN202
         for column in range(TILE):
             inside = (row < high) & (column < wide)
             buffer[U(first + (column >> 2) * _LINE + (column & 3))] = F(1) if inside else F(-1)
-    for line in range(1, 6):
-        for row in range(high):
-            first = (row >> 2) * (TILE // BLOCK) * _LINE + line * _LANES + (row & 3) * BLOCK
-            # Lines 1 and 5 are the planes, 2 to 4 the gradients of r, g, b.
-            source = planes[line // 5, row] if line % 4 == 1 else gradient[line - 2, top + row]
-            if wide == TILE:  # a fixed number of steps is unrolled
-                for column in range(TILE):
-                    buffer[U(first + (column >> 2) * _LINE + (column & 3))] = source[U(left + column)]
-            else:
-                for column in range(wide):
-                    buffer[U(first + (column >> 2) * _LINE + (column & 3))] = source[U(left + column)]
+    for k in range(2):
+        _read_plane(planes, k, 0, left, high, wide, buffer, (1 + 4 * k) * _LANES)
+    for k in range(3):
+        _read_plane(gradient, k, top, left, high, wide, buffer, (2 + k) * _LANES)
 
 
 @kernel(fastmath=_FAST)
@@ -218,6 +225,8 @@ def blend_backward(records, entries, offsets, columns, first, last, image, gradi
     planes = np.empty((2, TILE, image.shape[2]), np.float32)
     _prepare(image, gradient, first // columns * TILE, planes)
     for tile in range(first, last):
+        if offsets[tile] == offsets[tile + 1]:
+            continue
         tile_x, tile_y = tile % columns, tile // columns
         left, top = tile_x * TILE, tile_y * TILE
         _read_tile(gradient, planes, left, top, buffer)
