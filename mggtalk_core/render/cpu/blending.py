@@ -23,8 +23,6 @@ _MAX_ALPHA, _MIN_TRANSMITTANCE, _MIN_WEIGHT = F(rule.MAX_ALPHA), F(rule.MIN_TRAN
 _REACH = F(-np.log(rule.MIN_ALPHA))  # -ln alpha of the faintest splat that is drawn
 _LANE_X = np.arange(_LANES, dtype=np.float32) % BLOCK
 _LANE_Y = np.arange(_LANES, dtype=np.float32) // BLOCK
-
-
 _BLOCK_X = np.arange(_BLOCKS, dtype=np.float32) % (TILE // BLOCK) * F(BLOCK)
 _BLOCK_Y = np.arange(_BLOCKS, dtype=np.float32) // (TILE // BLOCK) * F(BLOCK)
 _ALL = (1 << _BLOCKS) - 1
@@ -82,7 +80,7 @@ def _aligned(size):  # noqa: ANN001, ANN202
 def _touched(splats, count, left, top, finished, blocks):  # noqa: ANN001, ANN202
     """Find the unfinished blocks that each box touches, a bit each.
 
-    Two nested loops over a few blocks would be longer than this: their ends are guessed wrong each time.
+    Two nested loops over a few blocks would take longer: the processor guesses their ends wrong each time.
     """
     for row in range(count):
         i = U(row)
@@ -95,8 +93,8 @@ def _touched(splats, count, left, top, finished, blocks):  # noqa: ANN001, ANN20
 
 @kernel(fastmath=_FAST)
 def _blend_splat(splats, i, left, top, blocks, buffer):  # noqa: ANN001, ANN202
-    """Blend row ``i`` of the batch into ``blocks``, a bit each; ``left`` and ``top`` are those of pixel centres."""
-    mx, my = splats[i, 0] - left, splats[i, 1] - top
+    """Blend row ``i`` of the batch into ``blocks``, a bit each."""
+    mx, my = splats[i, 0] - F(left) - F(0.5), splats[i, 1] - F(top) - F(0.5)
     a, b, c = splats[i, 2], splats[i, 3], splats[i, 4]
     faintness, depth = splats[i, 5], splats[i, 9]
     red, green, blue = splats[i, 6], splats[i, 7], splats[i, 8]
@@ -141,7 +139,7 @@ def _blend_tile(records, entries, first, last, left, top, scratch):  # noqa: ANN
         _gather(records, entries, start, count, batch)
         _touched(batch, count, left, top, finished, blocks)
         for k in range(count):
-            _blend_splat(batch, U(k), F(left) + F(0.5), F(top) + F(0.5), blocks[U(k)], buffer)
+            _blend_splat(batch, U(k), left, top, blocks[U(k)], buffer)
         finished = _find_finished(buffer)
         if finished == _ALL:
             return

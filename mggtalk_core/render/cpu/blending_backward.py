@@ -30,6 +30,12 @@ _MAX_ALPHA, _MIN_TRANSMITTANCE, _MIN_WEIGHT = F(rule.MAX_ALPHA), F(rule.MIN_TRAN
 _REACH = F(-np.log(rule.MIN_ALPHA))
 _LANE_X = np.arange(_LANES, dtype=np.float32) % BLOCK
 _LANE_Y = np.arange(_LANES, dtype=np.float32) // BLOCK
+_BLOCK_X = np.arange(_BLOCKS, dtype=np.float32) % (TILE // BLOCK) * F(BLOCK)
+_BLOCK_Y = np.arange(_BLOCKS, dtype=np.float32) // (TILE // BLOCK) * F(BLOCK)
+_COLUMN = 0x1111  # the blocks of the first column, a bit each
+_DE_BRUIJN = 0x077CB531  # times 2^k, its upper 5 of 32 bits differ for every k: they find the place of a lone bit
+_PLACE = np.zeros(32, np.uint64)
+_PLACE[[((_DE_BRUIJN << k) & 0xFFFFFFFF) >> 27 for k in range(32)]] = np.arange(32)
 _E0, _E1, _E2, _E3, _E4, _E5 = exponential()
 
 
@@ -82,22 +88,34 @@ def _aligned(size):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
-def _splat(splats, i, left, top, finished, buffer, sums):  # noqa: ANN001, ANN202
-    """Take row ``i`` of the batch through the unfinished blocks that its box touches."""
+def _touched(splats, count, left, top, finished, blocks):  # noqa: ANN001, ANN202
+    """Find the unfinished blocks that each box touches, a bit each.
+
+    Two nested loops over a few blocks would take longer: the processor guesses their ends wrong each time.
+    """
+    for row in range(count):
+        i = U(row)
+        x0, y0 = max(int(splats[i, 10]) - left, 0) >> 2, max(int(splats[i, 11]) - top, 0) >> 2
+        x1, y1 = (min(int(splats[i, 12]) - left, TILE) + 3) >> 2, (min(int(splats[i, 13]) - top, TILE) + 3) >> 2
+        wide = ((1 << x1) - (1 << x0)) * _COLUMN
+        high = (1 << (4 * y1)) - (1 << (4 * y0))
+        blocks[i] = U(wide & high & ~finished)
+
+
+@kernel(fastmath=_FAST)
+def _splat(splats, i, left, top, blocks, buffer, sums):  # noqa: ANN001, ANN202
+    """Take row ``i`` of the batch through ``blocks``, a bit each."""
     mx, my = splats[i, 0] - F(left) - F(0.5), splats[i, 1] - F(top) - F(0.5)
     a, b, c = splats[i, 2], splats[i, 3], splats[i, 4]
     faintness, depth = splats[i, 5], splats[i, 9]
     red, green, blue = splats[i, 6], splats[i, 7], splats[i, 8]
-    x0, y0 = max(int(splats[i, 10]) - left, 0) >> 2, max(int(splats[i, 11]) - top, 0) >> 2
-    x1, y1 = min(int(splats[i, 12]) - left, TILE), min(int(splats[i, 13]) - top, TILE)
-    for y in range(y0, (y1 + BLOCK - 1) >> 2):
-        for x in range(x0, (x1 + BLOCK - 1) >> 2):
-            block = y * (TILE // BLOCK) + x
-            if not finished[U(block)]:
-                px = mx - F(BLOCK * x)
-                py = my - F(BLOCK * y)
-                # Moments about the mean need no shift: dx and dy are the same distances in every block.
-                _block(buffer, sums, U(block * _LINE), px, py, a, b, c, faintness, red, green, blue, depth)
+    while blocks != U(0):
+        lowest = blocks & (~blocks + U(1))
+        block = _PLACE[(lowest * U(_DE_BRUIJN) & U(0xFFFFFFFF)) >> U(27)]
+        blocks &= blocks - U(1)
+        # Moments about the mean need no shift: dx and dy are the same distances in every block.
+        px, py = mx - _BLOCK_X[block], my - _BLOCK_Y[block]
+        _block(buffer, sums, block * U(_LINE), px, py, a, b, c, faintness, red, green, blue, depth)
 
 
 @kernel(fastmath=_FAST)
@@ -108,17 +126,16 @@ def _gather(records, entries, first, count, batch):  # noqa: ANN001, ANN202
             batch[U(k), U(field)] = records[i, U(field)]
 
 
-@kernel(fastmath=True)
-def _find_finished(buffer, finished):  # noqa: ANN001, ANN202
-    count = 0
+@kernel(fastmath=_FAST)
+def _find_finished(buffer):  # noqa: ANN001, ANN202
+    finished = 0
     for block in range(_BLOCKS):
         line = U(block * _LINE)
         lane = 0
         while lane < _LANES and buffer[line + U(lane)] < F(0):  # mostly one look: the first pixel still takes light
             lane += 1
-        finished[U(block)] = lane == _LANES
-        count += finished[U(block)]
-    return count
+        finished |= (1 << block) if lane == _LANES else 0
+    return finished
 
 
 @kernel(fastmath=_FAST)
@@ -220,7 +237,7 @@ def blend_backward(records, entries, offsets, columns, first, last, image, gradi
     """
     buffer, sums = _aligned(_BLOCKS * _LINE), _aligned(SLOT * _LANES)
     batch = np.empty((_BATCH, RECORD), np.float32)
-    finished = np.empty(_BLOCKS, np.bool_)
+    blocks = np.empty(_BATCH, np.uint64)
     bits, places = slots.view(np.int32), np.empty(_BATCH + 1, np.uint64)
     planes = np.empty((2, TILE, image.shape[2]), np.float32)
     _prepare(image, gradient, first // columns * TILE, planes)
@@ -234,9 +251,9 @@ def blend_backward(records, entries, offsets, columns, first, last, image, gradi
             count = min(_BATCH, offsets[tile + 1] - start)
             _gather(records, entries, start, count, batch)
             _find_slots(entries, start, count, batch, row_slots, tile_x, tile_y, bits, places)
-            _find_finished(buffer, finished)
+            _touched(batch, count, left, top, _find_finished(buffer), blocks)
             for k in range(count):
-                _splat(batch, U(k), left, top, finished, buffer, sums)
+                _splat(batch, U(k), left, top, blocks[U(k)], buffer, sums)
                 _write_slot(sums, slots, places[U(k)])
 
 
