@@ -21,7 +21,9 @@ from .client import Client, Run
 from .editor import Info, inputs_of, to_prompt
 from .fixtures import PACK, REPO, SAMPLES
 from .graphs import GRAPHS
+from .help_graphs import help_prompt, write_recording
 from .layout import lay_out
+from .prompts import with_defaults
 from .server import Server
 
 EDGE = 400
@@ -97,6 +99,18 @@ def write_help(client: Client, run: Run, name: str) -> None:
             strip(pictures(paths)).save(REPO / "web" / "docs" / f"{kind}.jpg", quality=82)
 
 
+def write_more_help(client: Client, info: Info) -> None:
+    """Write the pictures of the help that no example shows."""
+    prompt, shown = help_prompt()
+    run = client.run(with_defaults(prompt, info))
+    _log.info("help: %s in %.1f s %s %s", run.status, run.seconds, run.error, run.refusals())
+    if run.status != "success":
+        sys.exit(client.server.tail())
+    for kind, nodes in shown.items():
+        paths = (client.path(shown) for name in nodes for shown in run.files(name))
+        strip(pictures(paths)).save(REPO / "web" / "docs" / f"{kind}.jpg", quality=82)
+
+
 def write_words(info: Info) -> None:
     """Write the English words of the nodes, for translators and for the editor."""
     words = {}
@@ -132,10 +146,11 @@ def main() -> None:
     models = {"mggtalk": [resolve("face_landmarker.task"), resolve("selfie_multiclass_256x256.tflite")]}
     with tempfile.TemporaryDirectory() as base:
         server = Server(arguments.folder.resolve(), Path(base), {PACK: REPO}, models=models, flags=("--cache-none",))
-        server.put_input(*SAMPLES.glob("mggtalk_*"))
+        server.put_input(*SAMPLES.glob("mggtalk_*"), write_recording(Path(base)))
         with server:
             client, info = Client(server), server.get("/object_info")
             write_words(info)
+            write_more_help(client, info)
             for name in arguments.names:
                 workflow = lay_out(name, GRAPHS[name], info)
                 (REPO / "workflows" / f"{name}.json").write_text(text_of(workflow), encoding="utf-8")
