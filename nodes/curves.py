@@ -77,9 +77,11 @@ def _draw_lane(draw: object, lane: Lane, top: int, height: int) -> None:
     zero = floor - room * (0.0 - low) / (high - low)
     draw.line((MARGIN, zero, WIDTH - MARGIN, zero), fill=GRID)
     draw.text((MARGIN, top + 6), f"{lane.title}   {low:.2g} to {high:.2g}", fill=TEXT)
+    place = float(MARGIN)
     for row, (name, curve) in enumerate(zip(lane.names, curves, strict=True)):
         colour = COLOURS[row % len(COLOURS)]
         x = np.linspace(MARGIN, WIDTH - MARGIN, max(len(curve), 2))
         y = floor - room * (np.resize(curve, len(x)) - low) / (high - low)
         draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=2)
-        draw.text((MARGIN + 104 * row, top + 20), name[:17], fill=colour)
+        draw.text((place, top + 20), name, fill=colour)
+        place += draw.textlength(name) + 12.0
