@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 
 import torch
 from jaxtyping import Float
@@ -13,9 +12,7 @@ from ..gaussians.gaussians import Gaussians
 from ..head.camera import Camera
 from .reference import finite_rows
 from .rendering import Rendering
-from .synthetic import head_scene
-
-_log = logging.getLogger(__name__)
+from .trial import renders_on_gpu
 
 
 @functools.cache
@@ -24,15 +21,7 @@ def gsplat_available() -> bool:
 
     gsplat compiles its kernels at first use, so only a trial render shows it; without CUDA nothing is tried.
     """
-    if not torch.cuda.is_available():
-        return False
-    try:
-        with torch.no_grad():
-            trial = render_gsplat(head_scene(200).to("cuda"), Camera.for_crop(64))
-        return bool(torch.isfinite(trial.rgb).all() and trial.alpha.max() > 0)
-    except Exception as error:  # noqa: BLE001 - a failed build raises anything; another backend takes over
-        _log.info("gsplat cannot render here: %s", error)
-        return False
+    return torch.cuda.is_available() and renders_on_gpu(render_gsplat, "gsplat")
 
 
 def render_gsplat(gaussians: Gaussians, camera: Camera, *, antialiased: bool = False) -> Rendering:

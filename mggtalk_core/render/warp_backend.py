@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import logging
 from typing import Any
 
 import torch
@@ -21,9 +20,8 @@ from ..head.camera import Camera
 from . import splatting as rule
 from .reference import drawable, finite_rows, project_splats
 from .rendering import Rendering
-from .synthetic import head_scene
+from .trial import renders_on_gpu
 
-_log = logging.getLogger(__name__)
 _MAX_ENTRIES = 200_000_000
 _TILE = 16
 
@@ -33,15 +31,7 @@ def warp_available() -> bool:
     """Tell whether Warp can render here: the package ``warp-lang`` and, where there is CUDA, a trial render."""
     if importlib.util.find_spec("warp") is None:
         return False
-    if not torch.cuda.is_available():
-        return True
-    try:
-        with torch.no_grad():
-            trial = render_warp(head_scene(200).to("cuda"), Camera.for_crop(64))
-        return bool(torch.isfinite(trial.rgb).all() and trial.alpha.max() > 0)
-    except Exception as error:  # noqa: BLE001 - an old driver raises anything; another backend takes over
-        _log.info("Warp cannot render here: %s", error)
-        return False
+    return not torch.cuda.is_available() or renders_on_gpu(render_warp, "Warp")
 
 
 def render_warp(gaussians: Gaussians, camera: Camera, *, antialiased: bool = False) -> Rendering:
