@@ -1,0 +1,118 @@
+"""Training pairs: one source picture driven to one frame of its own clip, beside that frame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ..errors import InputError
+from ..head.head_fit import HeadFit
+from ..record import Record
+from .shards import Shard, ShardSource
+
+SOURCES_KEPT = 64
+"""How many decoded sources (2 MB each) are kept, so that a pair costs little more than its own pictures."""
+
+
+@dataclass(frozen=True)
+class Pair(Record):
+    """One source picture driven to one target frame; all pictures in the source's locked crop, sRGB bytes."""
+
+    source: UInt8[Tensor, "3 512 512"]
+    """The source's crop ``I_s``."""
+    layer: UInt8[Tensor, "3 512 512"]
+    """The source's torso-background layer ``I_s^bg``."""
+    source_landmarks: Float[Tensor, "478 3"]
+    fit: HeadFit
+    """The head that was fitted to the source."""
+    render: UInt8[Tensor, "4 512 512"]
+    """The driven head without learned parts, premultiplied RGBA after `fill_pinholes`: what `Compositor` blends."""
+    truth: UInt8[Tensor, "3 512 512"]
+    """The target frame ``I_d``, warped into the source's crop."""
+    matte: UInt8[Tensor, "1 512 512"]
+    """The truth's head matte."""
+    inside: UInt8[Tensor, "1 512 512"]
+    """255 where the clip's picture covers the crop, 0 beyond its border."""
+    landmarks: Float[Tensor, "478 3"]
+    """The truth's, in pixels of the crop."""
+    beta: Float[Tensor, "52"]
+    """Driven expression that the render shows, after retargeting."""
+    gaze: Float[Tensor, "4"]
+    rotation: Float[Tensor, "3 3"]
+    translation: Float[Tensor, "3"]
+    identity: str
+    clip: str
+
+
+class PairSet(Sequence[Pair]):
+    """All pairs of the shards in a folder, in the order of their names; pictures are decoded when asked for.
+
+    It can be sent to other processes. Shards that are added to the folder later are not seen.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Read the headers of all shards.
+
+        Raises:
+            InputError: the folder holds no shard, or one of another version.
+        """
+        paths = sorted(Path(folder).glob("*.safetensors"))
+        if not paths:
+            raise InputError(f"No training pairs in {folder}; make some with train prepare.")
+        self.shards = [Shard.open(path) for path in paths]
+        self._places = [(number, target) for number, shard in enumerate(self.shards) for target in range(len(shard))]
+        self._source = lru_cache(SOURCES_KEPT)(self._read_source)
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Pair:
+        """Decode one pair."""
+        number, place = self._places[index]
+        source, target = self._source(number), self.shards[number].target(place)
+        info = self.shards[number].info
+        return Pair(
+            source=source.image, layer=source.layer, source_landmarks=source.landmarks, fit=source.fit,
+            render=target.render, truth=target.truth, matte=target.matte, inside=source.inside,
+            landmarks=target.landmarks, beta=target.beta, gaze=target.gaze, rotation=target.rotation,
+            translation=target.translation, identity=info.identity, clip=info.clip,
+        )  # fmt: skip
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Yield all pairs in order."""
+        return (self[index] for index in range(len(self)))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the decoded sources."""
+        return {"shards": self.shards, "_places": self._places}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Start again without decoded sources."""
+        self.__dict__.update(state)
+        self._source = lru_cache(SOURCES_KEPT)(self._read_source)
+
+    @property
+    def by_identity(self) -> dict[str, list[int]]:
+        """Indices of the pairs of every identity, identities sorted: for sampling that is fair to persons."""
+        return self._grouped([shard.info.identity for shard in self.shards])
+
+    @property
+    def by_clip(self) -> dict[str, list[int]]:
+        """Indices of the pairs of every clip, clips sorted."""
+        return self._grouped([shard.info.clip for shard in self.shards])
+
+    def _grouped(self, names: list[str]) -> dict[str, list[int]]:
+        groups: dict[str, list[int]] = {name: [] for name in sorted(set(names))}
+        for index, (number, _) in enumerate(self._places):
+            groups[names[number]].append(index)
+        return groups
+
+    def _read_source(self, number: int) -> ShardSource:
+        return self.shards[number].source()

@@ -1,0 +1,204 @@
+"""Shards: the pairs of one source as one file, pictures encoded, everything else float32."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ..errors import InputError
+from ..head.camera import Camera
+from ..head.head_fit import HeadFit
+from ..media.atomic import replacing
+from ..record import Record
+
+VERSION = "1"
+_JPEG_QUALITY = 98
+"""Photographs lose 0.5 of a squared grey level; renders and masks lose nothing."""
+_STATES = ("landmarks", "beta", "gaze", "rotation", "translation")
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """Where the pairs of a shard come from."""
+
+    clip: str
+    """Name of the clip."""
+    identity: str
+    """Who is seen: pairs of one identity never lie on both sides of a split."""
+    source_frame: int
+    """Index in the clip of the frame that the avatar was built from."""
+    licence_class: str = ""
+    """Licence class of the clip, where its list tells one."""
+
+
+@dataclass(frozen=True)
+class ShardSource(Record):
+    """The source picture of a shard, in its own crop; see `Pair`."""
+
+    image: UInt8[Tensor, "3 512 512"]
+    layer: UInt8[Tensor, "3 512 512"]
+    inside: UInt8[Tensor, "1 512 512"]
+    landmarks: Float[Tensor, "478 3"]
+    fit: HeadFit
+
+
+@dataclass(frozen=True)
+class ShardTarget(Record):
+    """One target frame of a shard, in the source's crop; see `Pair`."""
+
+    frame: int
+    """Index in the clip."""
+    render: UInt8[Tensor, "4 512 512"]
+    truth: UInt8[Tensor, "3 512 512"]
+    matte: UInt8[Tensor, "1 512 512"]
+    landmarks: Float[Tensor, "478 3"]
+    beta: Float[Tensor, "52"]
+    gaze: Float[Tensor, "4"]
+    rotation: Float[Tensor, "3 3"]
+    translation: Float[Tensor, "3"]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard on disk: its header is known, its tensors are read when asked for."""
+
+    path: Path
+    info: ShardInfo
+    frames: tuple[int, ...]
+    """Index in the clip of every target."""
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Shard:
+        """Read the header.
+
+        Raises:
+            InputError: not a shard, damaged, or written by another version.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                header = file.metadata() or {}
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path} is damaged; remove it and run train prepare again.") from error
+        if header.get("version") != VERSION:
+            raise InputError(f"{path} is no shard of this version; remove it and run train prepare again.")
+        info = ShardInfo(header["clip"], header["identity"], int(header["source_frame"]), header["licence_class"])
+        return cls(Path(path), info, tuple(int(frame) for frame in header["frames"].split()))
+
+    def __len__(self) -> int:
+        """Return the number of targets."""
+        return len(self.frames)
+
+    def source(self) -> ShardSource:
+        """Decode the source."""
+        names = ("source", "layer", "inside", "source_landmarks")
+        fit_names = ("identity", "beta_s", "gaze", "world_to_camera", "offsets", "numbers")
+        with self._file() as file:
+            image, layer, inside, landmarks = (file.get_tensor(name) for name in names)
+            fit = [file.get_tensor(f"fit.{name}") for name in fit_names]
+        identity, beta_s, gaze, pose, offsets, (focal, width, height, residual) = *fit[:-1], fit[-1].tolist()
+        camera = Camera(pose, focal, int(width), int(height))
+        head = HeadFit(identity, beta_s, gaze, camera, offsets, residual)
+        return ShardSource(decode(image), decode(layer), decode(inside), landmarks, head)
+
+    def target(self, place: int) -> ShardTarget:
+        """Decode the target at ``place`` of `frames`."""
+        with self._file() as file:
+            pictures = {name: decode(file.get_tensor(f"{name}.{place:04d}")) for name in ("render", "truth", "matte")}
+            states = {name: file.get_slice(name)[place] for name in _STATES}
+        return ShardTarget(frame=self.frames[place], **pictures, **states)
+
+    def _file(self):  # noqa: ANN202
+        from safetensors import safe_open
+
+        return safe_open(self.path, "pt")
+
+
+def write_shard(
+    path: str | os.PathLike[str], info: ShardInfo, source: ShardSource, targets: Sequence[ShardTarget]
+) -> None:
+    """Write a shard, whole or not at all.
+
+    Raises:
+        InputError: there is no target, or the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    if not targets:
+        raise InputError(f"Nothing to write into {path}: the source has no target.")
+    tensors = _source_tensors(source)
+    for place, target in enumerate(targets):
+        tensors[f"render.{place:04d}"] = encode_exactly(target.render)
+        tensors[f"truth.{place:04d}"] = encode_photograph(target.truth)
+        tensors[f"matte.{place:04d}"] = encode_exactly(target.matte)
+    for name in _STATES:
+        tensors[name] = torch.stack([getattr(target, name).float() for target in targets])
+    header = {name: str(value) for name, value in dataclasses.asdict(info).items()}
+    header |= {"version": VERSION, "frames": " ".join(str(target.frame) for target in targets)}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, header)
+
+
+def _source_tensors(source: ShardSource) -> dict[str, Tensor]:
+    fit, camera = source.fit, source.fit.camera
+    numbers = [camera.focal, camera.width, camera.height, fit.residual]
+    return {
+        "source": encode_photograph(source.image),
+        "layer": encode_photograph(source.layer),
+        "inside": encode_exactly(source.inside),
+        "source_landmarks": source.landmarks.float(),
+        "fit.identity": fit.identity.float(),
+        "fit.beta_s": fit.beta_s.float(),
+        "fit.gaze": fit.gaze.float(),
+        "fit.world_to_camera": camera.world_to_camera.float(),
+        "fit.offsets": fit.offsets.float().contiguous(),
+        "fit.numbers": torch.tensor(numbers, dtype=torch.float64),
+    }
+
+
+def encode_exactly(picture: UInt8[Tensor, "c h w"]) -> UInt8[Tensor, "n"]:
+    """Encode a picture of 1, 3 or 4 channels as PNG, which loses nothing."""
+    import cv2
+
+    return _encoded(picture, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])
+
+
+def encode_photograph(picture: UInt8[Tensor, "3 h w"]) -> UInt8[Tensor, "n"]:
+    """Encode a picture as JPEG of high quality with all of its colour."""
+    import cv2
+
+    sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return _encoded(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, *sampling])
+
+
+def decode(encoded: UInt8[Tensor, "n"]) -> UInt8[Tensor, "c h w"]:
+    """Decode what `encode_exactly` or `encode_photograph` made: 1 channel grey, 3 RGB or 4 RGBA."""
+    import cv2
+
+    pixels = _swapped(cv2.imdecode(encoded.numpy(), cv2.IMREAD_UNCHANGED))
+    return torch.from_numpy(np.stack(cv2.split(pixels)))
+
+
+def _encoded(picture: UInt8[Tensor, "c h w"], suffix: str, options: list[int]) -> UInt8[Tensor, "n"]:
+    import cv2
+
+    pixels = _swapped(np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy()))
+    return torch.from_numpy(cv2.imencode(suffix, pixels, options)[1].reshape(-1))
+
+
+def _swapped(pixels: np.ndarray) -> np.ndarray:
+    """Swap red and blue, which OpenCV keeps the other way round."""
+    import cv2
+
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return pixels
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
