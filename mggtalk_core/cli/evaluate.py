@@ -6,6 +6,10 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
+from ..evaluation.audio import RENDERED, AudioOptions, evaluate_audio
+from ..evaluation.audio_list import clips_with_sound
+from ..evaluation.audio_pictures import POSES
+from ..evaluation.audio_summary import summary as audio_summary
 from ..evaluation.cross import evaluate_cross
 from ..evaluation.instruments import pipeline_instruments
 from ..evaluation.manifest import select
@@ -23,13 +27,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     one = kinds.add_parser("self", help="each clip drives its own first frame")
     two = kinds.add_parser("cross", help="clips drive portraits of other people")
     three = kinds.add_parser("portraits", help="each portrait rendered at its own pose and expression")
-    for sub in (one, two):
+    heard = kinds.add_parser("audio", help="the sound of each clip drives its own first frame")
+    for sub in (one, two, heard):
         sub.add_argument("--clips", type=Path, nargs="+", metavar="CLIP")
-        sub.add_argument("--every", type=int, default=1, metavar="K", help="use every K-th frame")
         sub.add_argument("--max-frames", type=int, metavar="N", help="read at most N frames of a clip")
+    for sub in (one, two):
+        sub.add_argument("--every", type=int, default=1, metavar="K", help="use every K-th frame")
+    heard.add_argument("--pose", default="fixed", choices=POSES, help="hold the first frame's pose, or take the clip's")
+    heard.add_argument(
+        "--rendered", type=int, default=RENDERED, metavar="N",
+        help=f"render and track N frames of each clip, spread evenly; 0 for none (default: {RENDERED})",
+    )  # fmt: skip
+    heard.add_argument("--seed", type=int, default=0, help="seed of blinks and of the shuffled sounds (default: 0)")
     for sub in (two, three):
         sub.add_argument("--portraits", type=Path, nargs="+", metavar="IMG")
-    for sub, run in ((one, run_self), (two, run_cross), (three, run_portraits)):
+    for sub, run in ((one, run_self), (two, run_cross), (three, run_portraits), (heard, run_audio)):
         sub.add_argument("--manifest", type=Path, metavar="LIST.csv", help="take files from a list instead")
         sub.add_argument("--split", default="val", help="split of the list (default: val)")
         sub.add_argument("--limit", type=int, metavar="N", help="at most N clips and N portraits of the list")
@@ -64,6 +76,23 @@ def run_cross(arguments: argparse.Namespace) -> int:
             on_step=on_step,
         )
     return _finish(table)
+
+
+def run_audio(arguments: argparse.Namespace) -> int:
+    """Evaluate speech that moves the mouth."""
+    clips, offsets = arguments.clips or [], {}
+    if arguments.manifest is not None and not clips:
+        clips, offsets = clips_with_sound(arguments.manifest, arguments.split)
+    options = AudioOptions(arguments.pose, arguments.rendered, arguments.max_frames, arguments.seed, offsets=offsets)
+    with progress_bar("frames") as on_step:
+        table = evaluate_audio(
+            clips[: arguments.limit],
+            arguments.report,
+            options,
+            instruments=pipeline_instruments(settings_of(arguments)),
+            on_step=on_step,
+        )
+    return _finish(table, audio_summary(table))
 
 
 def run_portraits(arguments: argparse.Namespace) -> int:
