@@ -119,9 +119,21 @@ def test_a_face_that_is_not_there(animate):
     assert_refused(animate("--face", 3), "face")
 
 
-@pytest.mark.parametrize("name", ["geowizard", "marigold"])
-def test_providers_that_this_release_does_not_have(animate, name):
-    assert_refused(animate("--provider", name), name, "mesh")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("geowizard", ("lemonaddie/Geowizard", "5.0 GB", "licence unknown")),
+        ("marigold", ("prs-eth/marigold-depth-v1-1", "2.6 GB", "licence CreativeML Open RAIL++-M")),
+    ],
+)
+def test_providers_whose_weights_are_not_there(animate, monkeypatch, tmp_path_factory, name, words):
+    monkeypatch.setenv("MGGTALK_DOWNLOADS", "none")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+    assert_refused(animate("--provider", name), name, *words)
+
+
+def test_commercial_safe_refuses_the_papers_provider(animate):
+    assert_refused(animate("--provider", "geowizard", "--commercial-safe"), "geowizard", "commercial-safe", "unknown")
 
 
 def test_unknown_rasteriser(animate):

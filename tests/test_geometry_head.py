@@ -296,8 +296,6 @@ def test_maps_without_a_provider_are_taken_as_given(frontal):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"provider": "geowizard"}, "not in this release"),
-        ({"provider": "marigold"}, "not in this release"),
         ({"provider": "sonar"}, "choose one of"),
         ({"provider": "given"}, "needs a depth map"),
         ({"depth": torch.ones(512, 512)}, "no relief"),

@@ -180,6 +180,8 @@ UNDECLARED = {
     "certifi": "taken where present",
     "pocketsphinx": "taken where present",
     "warp": "taken where present, on request",
+    "transformers": "GeoWizard and Marigold name the pip command where it is missing",
+    "accelerate": "taken where present",
     "skimage": "the demo's picture: make demo installs it",
 }
 

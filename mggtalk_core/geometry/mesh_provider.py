@@ -47,6 +47,8 @@ class Estimate(Record):
     """Where the depth is the head model's own surface."""
     triangle: Int[Tensor, "height width"]
     barycentric: Float[Tensor, "3 height width"]
+    remarks: tuple[str, ...] = ()
+    """What was noticed about the maps, one line each."""
 
 
 def mesh_estimate(portrait: Portrait, fit: HeadFit, model: HeadModel) -> Estimate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -17,11 +19,12 @@ from ..progress import OnStep, ignore_steps
 from .bini import BiniOptions, integrate_normals
 from .given_provider import given_estimate
 from .mesh_provider import Estimate, mesh_estimate
+from .network_options import NetworkOptions
+from .network_provider import NETWORKS, network_prediction
 from .normals import normals_of_depth, rays
 from .surface import Surface
 
-PROVIDERS = ("mesh", "given", "geowizard", "marigold")
-NETWORKS = ("geowizard", "marigold")
+PROVIDERS = ("mesh", "given", *NETWORKS)
 STRIDE = 2
 """BINI sees every second pixel of the crop: 256x256."""
 SURE_WEIGHT = 1.0
@@ -32,7 +35,6 @@ FUSION = BiniOptions(tolerance=1e-3, max_rounds=6)
 """The prior is near the answer already, and it starts the first round, so few rounds are left to do."""
 
 
-@one_thread()
 def reconstruct_surface(
     portrait: Portrait,
     fit: HeadFit,
@@ -41,6 +43,9 @@ def reconstruct_surface(
     provider: str = "mesh",
     depth: Float[Tensor, "512 512"] | None = None,
     normals: Float[Tensor, "3 512 512"] | None = None,
+    detect_signs: bool = False,
+    networks: NetworkOptions | None = None,
+    prior_weight: float = 1.0,
     on_step: OnStep = ignore_steps,
 ) -> Surface:
     """Reconstruct the visible surface of the head: ``P_c = BINI(depth, normals)`` (eq. 1).
@@ -49,40 +54,65 @@ def reconstruct_surface(
         portrait: the picture.
         fit: the head that was fitted to it.
         model: the head model of the fit.
-        provider: ``mesh`` (the fitted head, inflated where it does not reach) or ``given`` (the maps that follow).
+        provider: ``mesh`` (the fitted head, inflated where it does not reach), ``given`` (the maps that follow),
+            ``geowizard`` (the paper's network) or ``marigold``.
         depth: for ``given``: any affine function of camera depth on the crop's pixels, NaN where unknown.
         normals: for ``given``: unit normals in camera axes (nz < 0 faces the viewer), NaN where unknown.
-        on_step: rounds of the integration.
+        detect_signs: the normals' axes may point either way: take their signs from the fitted head.
+        networks: how ``geowizard`` and ``marigold`` run, and where their weights are.
+        prior_weight: factor on ``lambda`` of the integration: more trusts the depth, less the normals.
+        on_step: steps of the networks, then rounds of the integration.
 
     Raises:
-        InputError: an unknown provider, one that needs networks this release does not have, unusable maps, or a matte
-            without a head.
+        InputError: an unknown provider, one whose packages are not installed, unusable maps, or a matte without a head.
+        WeightsError: the networks' weights are missing, damaged, or refused because commercial-safe is on.
 
     """
     if depth is not None or normals is not None:
         provider = "given" if provider == "mesh" else provider
-    _check(provider, depth, normals)
+    _check(provider, depth, normals, prior_weight)
+    if provider in NETWORKS:
+        said = network_prediction(provider, portrait, networks, on_step=on_step)
+        depth = said.depth if depth is None else depth
+        normals, detect_signs = (said.normals, True) if normals is None else (normals, detect_signs)
+    estimate = _estimate(portrait, fit, model, depth, normals, provider, detect_signs)
+    with one_thread():
+        fused = fuse(estimate, fit.camera, on_step, prior_weight=prior_weight)
+        return _surface(estimate, fused, provider, portrait, fit)
+
+
+def _check(provider: str, depth: Tensor | None, normals: Tensor | None, prior_weight: float) -> None:
+    if provider not in PROVIDERS:
+        raise InputError(f"There is no depth provider {provider!r}: choose one of {', '.join(PROVIDERS)}.")
+    if provider == "given" and depth is None and normals is None:
+        raise InputError("Provider 'given' needs a depth map, a normal map or both.")
+    if not 0.0 < prior_weight < math.inf:
+        raise InputError(f"The weight of the depth must be more than 0, not {prior_weight}.")
+
+
+@one_thread()
+def _estimate(
+    portrait: Portrait,
+    fit: HeadFit,
+    model: HeadModel,
+    depth: Float[Tensor, "512 512"] | None,
+    normals: Float[Tensor, "3 512 512"] | None,
+    provider: str,
+    detect_signs: bool,
+) -> Estimate:
+    """Return the fitted head's depth and normals, with those that are given in their place."""
     estimate = mesh_estimate(portrait, fit, model)
     if not estimate.mask.any():
         raise InputError("The head matte is empty: give a matte that covers the head, or another picture.")
-    if provider == "given":
-        estimate = given_estimate(estimate, fit.camera, depth, normals)
-    fused = fuse(estimate, fit.camera, on_step)
-    return _surface(estimate, fused, provider, portrait, fit)
+    if provider == "mesh":
+        return estimate
+    whose = "map" if provider == "given" else f"map of {provider}"
+    return given_estimate(estimate, fit.camera, depth, normals, detect_signs=detect_signs, whose=whose)
 
 
-def _check(provider: str, depth: Tensor | None, normals: Tensor | None) -> None:
-    if provider not in PROVIDERS:
-        raise InputError(f"There is no depth provider {provider!r}: choose one of {', '.join(PROVIDERS)}.")
-    if provider in NETWORKS:
-        raise InputError(
-            f"Provider {provider!r} is not in this release: use 'mesh', or hand in its depth and normal maps."
-        )
-    if provider == "given" and depth is None and normals is None:
-        raise InputError("Provider 'given' needs a depth map, a normal map or both.")
-
-
-def fuse(estimate: Estimate, camera: Camera, on_step: OnStep = ignore_steps) -> Float[Tensor, "height width"]:
+def fuse(
+    estimate: Estimate, camera: Camera, on_step: OnStep = ignore_steps, *, prior_weight: float = 1.0
+) -> Float[Tensor, "height width"]:
     """Return the depth that agrees with the estimate's normals and, softly, with its depth (eq. 1).
 
     The integration runs on every second pixel; what it changes is interpolated and added to the estimate's depth, whose
@@ -94,7 +124,7 @@ def fuse(estimate: Estimate, camera: Camera, on_step: OnStep = ignore_steps) -> 
     # The first pixel's centre, at 0.5, must stay where it is: it is the centre of the first coarse pixel too.
     center = (cx - 0.5) / STRIDE + 0.5, (cy - 0.5) / STRIDE + 0.5
     focal = camera.focal / STRIDE
-    weight = torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT)[::STRIDE, ::STRIDE]
+    weight = prior_weight * torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT)[::STRIDE, ::STRIDE]
     result = integrate_normals(
         estimate.normals[:, ::STRIDE, ::STRIDE], mask, intrinsics=(focal, focal, *center),
         prior=coarse, prior_weight=weight, start=coarse, options=FUSION, on_step=on_step,
@@ -131,4 +161,5 @@ def _surface(
         provider=provider,
         portrait=portrait,
         fit=fit,
+        remarks=estimate.remarks,
     )

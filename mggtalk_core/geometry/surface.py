@@ -32,3 +32,5 @@ class Surface(Record):
     """Where depth and normals came from: ``mesh``, ``geowizard``, ``marigold`` or ``given``."""
     portrait: Portrait
     fit: HeadFit
+    remarks: tuple[str, ...] = ()
+    """What was noticed about the provider's maps, one line each: for people to read."""
