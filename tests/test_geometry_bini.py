@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mggtalk_core.errors import InputError
-from mggtalk_core.geometry import bini
+from mggtalk_core.geometry import bini_cpu
 from mggtalk_core.geometry.bini import BiniOptions, integrate_normals
 
 EXACT = BiniOptions(tolerance=1e-10, cg_tolerance=1e-10)
@@ -180,7 +180,7 @@ def test_single_pixels_and_flat_normals_with_prior():
 def test_same_bits_twice_and_progress(monkeypatch):
     normals, mask, _ = sphere()
     calls = []
-    monkeypatch.setattr(bini, "ITERATION_WORK", 5 * int(mask.sum()))
+    monkeypatch.setattr(bini_cpu, "CALL_WORK", 5 * int(mask.sum()))
     one = integrate_normals(normals, mask, on_step=lambda done, total: calls.append((done, total)))
     two = integrate_normals(normals, mask)
     assert torch.equal(one.depth[mask], two.depth[mask])

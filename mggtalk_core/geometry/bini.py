@@ -1,73 +1,44 @@
 """Bilateral normal integration: from a normal map to the depth whose jumps it does not know (Cao et al., ECCV 2022).
 
 Every pixel has two equations per axis, one towards each neighbour, and a weight that says which of the two sides is the
-continuous one. The weights depend on the depth and the depth on the weights, so they take turns (IRLS).
+continuous one. The weights depend on the depth and the depth on the weights, so they take turns (IRLS). Each turn's
+linear system is solved by conjugate gradients, preconditioned by the diagonal, on a five-point stencil: compiled loops
+on the CPU, tensor operations on other devices. `bini_reference` does the same with a sparse matrix.
 """
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..progress import OnStep, ignore_steps
-from .bini_system import BilateralSystem
+from .bini_stencil import Intrinsics, Stencil
+from .bini_types import DEFAULTS, BiniOptions, Integration
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
-
-SMALLEST_DIAGONAL = 1e-5
-"""Lower bound of the preconditioner, for pixels that no equation touches."""
+__all__ = ["DEFAULTS", "BiniOptions", "Integration", "integrate_normals"]
 
 
-@dataclass(frozen=True)
-class BiniOptions:
-    """Settings of the solver; the defaults are those of the paper and of its reference results."""
+class Solver(Protocol):
+    """One round of the integration, on some device."""
 
-    k: float = 2.0
-    """Sharpness of the bilateral weights: larger lets smaller steps become discontinuities."""
-    tolerance: float = 1e-4
-    """Stop when a round changes the energy by less than this share."""
-    max_rounds: int = 150
-    cg_tolerance: float = 1e-3
-    """Residual of each round's linear system, as a share of the right side that comes from the normals."""
-    cg_iterations: int = 5000
+    def reweigh(self, z: Float[Tensor, "n"]) -> float:
+        """Set all bilateral weights for the unknowns ``z``; return the energy."""
 
-
-ROUNDING = 1e-10
-"""A residual this small a share of the whole right side is as good as none."""
-ITERATION_WORK = 5_000_000
-"""Pixels times iterations between two calls of ``on_step``: about a tenth of a second."""
-DEFAULTS = BiniOptions()
-
-
-@dataclass(frozen=True)
-class Integration:
-    """What `integrate_normals` found."""
-
-    depth: Float[Tensor, "height width"]
-    """Float64 depth, NaN where there is none."""
-    mask: Bool[Tensor, "height width"]
-    """Pixels that were solved: the mask less those with unusable normals."""
-    energy: list[float]
-    """Bilateral energy after each round."""
-    iterations: int
-    """Conjugate gradient iterations in all rounds together."""
+    def solve(self, z: Float[Tensor, "n"], on_iterations: Callable[[], None]) -> tuple[Float[Tensor, "n"], int]:
+        """Solve the linear system of the weights from ``z``; return the answer and the iterations."""
 
 
 def integrate_normals(
     normals: Float[Tensor, "3 height width"],
     mask: Bool[Tensor, "height width"],
     *,
-    intrinsics: tuple[float, float, float, float] | None = None,
+    intrinsics: Intrinsics | None = None,
     prior: Float[Tensor, "height width"] | None = None,
     prior_weight: float | Float[Tensor, "height width"] = 1e-5,
     start: Float[Tensor, "height width"] | None = None,
@@ -77,11 +48,13 @@ def integrate_normals(
     """Integrate a normal map into depth, keeping discontinuities (arXiv 2208.14218, eq. 17-22).
 
     Args:
-        normals: camera axes (x right, y down, z forward), so nz < 0 faces the viewer; NaN where unknown.
+        normals: camera axes (x right, y down, z forward), so nz < 0 faces the viewer; NaN where unknown. The work is
+            done on their device.
         mask: pixels to solve; any shape, any number of 4-connected components.
         intrinsics: focal x, focal y, principal x and y in pixels (pixel centres at +0.5); None is orthographic.
         prior: depth that the answer is drawn to, NaN where unknown. A component without one is anchored at the prior's
-            mean, or at depth 0 (orthographic) or 1 (perspective, where the scale is free).
+            mean, or at depth 0 (orthographic) or 1 (perspective, where the scale is free). One that knows every pixel
+            and agrees with the normals already is the answer.
         prior_weight: ``lambda``, in units of the median diagonal of the normals' system; one number or a map.
         start: depth from which the first round starts; it also sets the first weights.
         options: solver settings.
@@ -91,69 +64,47 @@ def integrate_normals(
         InputError: the normals point away from the viewer.
 
     """
-    usable = mask & torch.isfinite(normals).all(0)
-    if not usable.any():
-        return Integration(torch.full(mask.shape, torch.nan, dtype=torch.float64), usable, [], 0)
-    system = BilateralSystem.build(_array(normals), usable.cpu().numpy(), intrinsics)
-    system.set_prior(_optional(prior), _array(prior_weight) if isinstance(prior_weight, Tensor) else prior_weight)
-    z, energy, iterations = _solve(system, _optional(start), options, on_step)
-    depth = np.full(mask.shape, np.nan)
-    depth[system.inside] = np.exp(z) if system.perspective else z
-    return Integration(torch.from_numpy(depth), usable, energy, iterations)
+    begin = time.perf_counter()
+    mask = mask.to(normals.device) & torch.isfinite(normals).all(0)
+    if not mask.any():
+        return Integration(torch.full_like(normals[0], torch.nan, dtype=torch.float64), mask)
+    stencil = Stencil.build(normals, mask, intrinsics, prior, prior_weight)
+    if stencil.agrees(options.agreement):
+        z, energy, iterations, agreed = stencil.prior, [], 0, True
+    else:
+        first = None if start is None else stencil.unknowns(start)
+        z, energy, iterations = _rounds(stencil, _solver(stencil, options), first, options, on_step)
+        agreed = False
+    on_step(options.max_rounds, options.max_rounds)
+    return Integration(stencil.depth(z, mask), mask, energy, iterations, time.perf_counter() - begin, agreed)
 
 
-def _array(tensor: Tensor) -> Array:
-    return tensor.detach().cpu().numpy().astype(np.float64)
+def _solver(stencil: Stencil, options: BiniOptions) -> Solver:
+    if stencil.prior.device.type == "cpu":
+        from .bini_cpu import CompiledSolver
+
+        return CompiledSolver(stencil, options)
+    from .bini_torch import TensorSolver
+
+    return TensorSolver(stencil, options)
 
 
-def _optional(tensor: Tensor | None) -> Array | None:
-    return None if tensor is None else _array(tensor)
-
-
-def _solve(
-    system: BilateralSystem, start: Array | None, options: BiniOptions, on_step: OnStep
-) -> tuple[Array, list[float], int]:
-    z = np.zeros(len(system.prior))
+def _rounds(
+    stencil: Stencil, solver: Solver, start: Float[Tensor, "n"] | None, options: BiniOptions, on_step: OnStep
+) -> tuple[Float[Tensor, "n"], list[float], int]:
+    """Alternate between weights and depth until the energy rests; return unknowns, energies and iterations."""
+    z = torch.zeros_like(stencil.prior) if start is None else start
     if start is not None:
-        z = np.nan_to_num(system.values(start), nan=system.anchor)
-        system.reweigh(z, options.k)
-    before = sum(float(np.sum(axis.target**2)) for axis in system.axes)  # energy of the flat start
+        solver.reweigh(z)
+    before = float((stencil.target_x.square() + stencil.target_y.square()).sum())  # energy of the flat start
     energy: list[float] = []
     iterations = 0
     for number in range(options.max_rounds):
         tick = functools.partial(on_step, number, options.max_rounds)
-        z, used = _conjugate_gradient(system, system.anchored(z), options, tick)
-        energy.append(system.reweigh(z, options.k))
+        z, used = solver.solve(stencil.anchored(z), tick)
+        energy.append(solver.reweigh(z))
         iterations += used
         if abs(energy[-1] - before) <= options.tolerance * before:
             break
         before = energy[-1]
-    on_step(options.max_rounds, options.max_rounds)
-    return system.anchored(z), energy, iterations
-
-
-def _conjugate_gradient(
-    system: BilateralSystem, z: Array, options: BiniOptions, on_iterations: Callable[[], None]
-) -> tuple[Array, int]:
-    """Solve one round's linear system from ``z``, preconditioned by its diagonal."""
-    matrix, diagonal, right, pull = system.assemble()
-    scale = 1.0 / np.maximum(diagonal, SMALLEST_DIAGONAL)
-    every = max(1, ITERATION_WORK // len(z))
-    # Measured against the normals' side alone: a heavy prior would otherwise hide what it should not decide.
-    goal = max(options.cg_tolerance * np.linalg.norm(right), ROUNDING * np.linalg.norm(right + pull))
-    residual = right + pull - matrix @ z
-    direction = scale * residual
-    power = float(residual @ direction)
-    for iteration in range(options.cg_iterations):
-        if np.linalg.norm(residual) <= goal:
-            return z, iteration
-        if iteration % every == 0:
-            on_iterations()
-        image = matrix @ direction
-        step = power / float(direction @ image)
-        z = z + step * direction
-        residual = residual - step * image
-        scaled = scale * residual
-        previous, power = power, float(residual @ scaled)
-        direction = scaled + (power / previous) * direction
-    return z, options.cg_iterations
+    return stencil.anchored(z), energy, iterations

@@ -1,0 +1,99 @@
+"""The stencil solver on the CPU: compiled loops, one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from . import bini_kernels as kernels
+from .bini_stencil import Stencil
+from .bini_types import ROUNDING, SMALLEST_DIAGONAL, BiniOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GAP = 128
+"""Cells between two runs of the mask that are cheaper to run over than to leave out."""
+RUN = 16384
+"""Longest run: float32 sums of no more terms than this keep five digits."""
+CALL_WORK = 50_000_000
+"""Cells times iterations between two calls of ``on_step``: about a tenth of a second."""
+
+
+class CompiledSolver:
+    """Holds the weights and the vectors of the conjugate gradients from round to round."""
+
+    def __init__(self, stencil: Stencil, options: BiniOptions) -> None:
+        """Lay out the memory; all weights are one half."""
+        self.stencil, self.options = stencil, options
+        count = stencil.prior.numel()
+        self.axes = [(slope.numpy(), target.numpy(), link.numpy(), far) for slope, target, link, far in stencil.axes()]
+        self.weights = [np.full(count, 0.5), np.full(count, 0.5)]
+        kind = np.dtype(options.precision)
+        self.conductances = [np.zeros(count, kind), np.zeros(count, kind)]
+        self.pull, self.scale, self.x, self.r, self.p, self.image = (np.zeros(count, kind) for _ in range(6))
+        self.starts, self.stops = _runs(stencil.inside.numpy().ravel())
+
+    def reweigh(self, z: Float[Tensor, "n"]) -> float:
+        """Set all bilateral weights for the unknowns ``z``; return the energy."""
+        pairs = zip(self.axes, self.weights, strict=True)
+        return sum(kernels.weights_along(z.numpy(), *axis, self.options.k, weight) for axis, weight in pairs)
+
+    def solve(self, z: Float[Tensor, "n"], on_iterations: Callable[[], None]) -> tuple[Float[Tensor, "n"], int]:
+        """Solve the linear system of the weights from ``z``; return the answer and the iterations.
+
+        The system is set up in float64 around ``z`` and solved for the correction alone, so that float32 limits what
+        a round can change, not how well the depth is known.
+        """
+        state, goal = self._linearize(z.numpy())
+        used, runs = 0, (self.starts, self.stops)
+        every = max(1, CALL_WORK // z.numel())
+        while used < self.options.cg_iterations:
+            on_iterations()
+            most = min(every, self.options.cg_iterations - used)
+            done = kernels.iterate(
+                *self.conductances, self.pull, self.scale, self.x, self.r, self.p, self.image,
+                *runs, self.stencil.width, state, goal, most,
+            )  # fmt: skip
+            used += done
+            if done < most:
+                break
+        self.x += self.x.dtype.type(state[3]) * self.p
+        return z + torch.from_numpy(self.x.astype(np.float64)), used
+
+    def _linearize(self, z: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Set matrix and residual at ``z``; return the state of the iteration and its goal, a squared residual."""
+        diagonal, right, residual = np.zeros_like(z), np.zeros_like(z), np.zeros_like(z)
+        for axis, weight, conductance in zip(self.axes, self.weights, self.conductances, strict=True):
+            kernels.edges_along(z, *axis, weight, conductance, diagonal, right, residual)
+        prior, goal = self.stencil.prior.numpy(), self.options.cg_tolerance**2 * (right @ right)
+        if bool(self.stencil.prior_weight.any()):
+            inside = self.stencil.order.numpy()
+            pull = self.stencil.prior_weight.numpy() * np.median(diagonal[inside])
+            self.pull[:] = pull
+            diagonal += pull
+            residual += pull * (prior - z)
+            right += pull * prior
+        # Measured against the normals' side alone: a heavy prior would otherwise hide what it should not decide.
+        goal = max(goal, ROUNDING**2 * (right @ right))
+        scale = 1.0 / np.maximum(diagonal, SMALLEST_DIAGONAL)
+        self.scale[:], self.r[:] = scale, residual
+        self.x[:], self.p[:] = 0.0, 0.0
+        return np.array([residual @ residual, residual @ (scale * residual), 0.0, 0.0]), goal
+
+
+def _runs(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return first and last-plus-one cell of the stretches to work on: the mask, with short gaps filled."""
+    cells = np.flatnonzero(inside)
+    breaks = np.flatnonzero(np.diff(cells) > GAP)
+    starts, stops = [], []
+    for start, stop in zip(cells[np.r_[0, breaks + 1]], cells[np.r_[breaks, len(cells) - 1]] + 1, strict=True):
+        cuts = np.linspace(start, stop, -(-(stop - start) // RUN) + 1).astype(np.int64)
+        starts.append(cuts[:-1])
+        stops.append(cuts[1:])
+    return np.concatenate(starts), np.concatenate(stops)

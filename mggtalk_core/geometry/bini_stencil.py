@@ -1,0 +1,190 @@
+"""The equations of bilateral normal integration as a five-point stencil on the bounding box of the mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..errors import InputError
+
+Intrinsics = tuple[float, float, float, float]
+FLIPPED = "The normals point away from the viewer: flip their sign (nz < 0 faces the camera)."
+
+
+@dataclass
+class Stencil:
+    """The unknowns of all cells of the box, row after row, ``n = rows * width``, with a border of one empty cell.
+
+    Thanks to the border the neighbours of cell ``i`` are ``i - 1``, ``i + 1``, ``i - width`` and ``i + width``, without
+    a case for the rim. All numbers are float64 and 0 in the cells outside the mask.
+    """
+
+    box: tuple[slice, slice]
+    inside: Bool[Tensor, "rows width"]
+    slope_x: Float[Tensor, "n"]
+    """Factor of the derivative along x: nz, or n . ray in perspective."""
+    slope_y: Float[Tensor, "n"]
+    target_x: Float[Tensor, "n"]
+    """What slope times derivative should be: -nx."""
+    target_y: Float[Tensor, "n"]
+    link_x: Float[Tensor, "n"]
+    """1 where the cell and the next one of its row are both inside."""
+    link_y: Float[Tensor, "n"]
+    """1 where the cell and the one below it are both inside."""
+    perspective: bool
+    prior: Float[Tensor, "n"]
+    prior_weight: Float[Tensor, "n"]
+    """In units of the median diagonal; 0 where there is no prior."""
+    order: Int[Tensor, "m"]
+    """The cells inside, sorted by connected component."""
+    sizes: Int[Tensor, "components"]
+    anchor: float = 0.0
+    """Mean depth of the components that no prior reaches."""
+
+    @property
+    def width(self) -> int:
+        """Cells in a row, border included."""
+        return self.inside.shape[1]
+
+    @classmethod
+    def build(
+        cls,
+        normals: Float[Tensor, "3 height width"],
+        mask: Bool[Tensor, "height width"],
+        intrinsics: Intrinsics | None,
+        prior: Float[Tensor, "height width"] | None,
+        weight: float | Float[Tensor, "height width"],
+    ) -> Stencil:
+        """Lay out the equations of the pixels in ``mask``, which holds at least one, on the device of the normals."""
+        box = _bounding_box(mask)
+        inside = pad(mask[box], (1, 1, 1, 1))
+        nx, ny, nz = (_cells(normal, box).where(inside, 0.0) for normal in normals)
+        slope_x, slope_y = _slopes(nx, ny, nz, inside, intrinsics, box)
+        link_x, link_y = torch.zeros_like(nx), torch.zeros_like(ny)
+        link_x[:, :-1] = inside[:, :-1] & inside[:, 1:]
+        link_y[:-1] = inside[:-1] & inside[1:]
+        perspective = intrinsics is not None
+        known, values, anchor = _prior(prior, box, inside, perspective)
+        if isinstance(weight, Tensor):
+            weight = _cells(weight.to(nx.device), box)
+        order, sizes = _components(inside)
+        maps = (slope_x, slope_y, -nx, -ny, link_x, link_y)
+        return cls(
+            box, inside, *(each.flatten() for each in maps), perspective,
+            values.flatten(), (known * weight).flatten(), order, sizes, anchor,
+        )  # fmt: skip
+
+    def unknowns(self, depth: Float[Tensor, "height width"]) -> Float[Tensor, "n"]:
+        """Return the unknowns for a depth map: depth itself, or its logarithm in perspective; the anchor for NaN."""
+        values = _unknowns(_cells(depth.to(self.prior.device), self.box), self.perspective)
+        return values.nan_to_num(nan=self.anchor).where(self.inside, 0.0).flatten()
+
+    def depth(self, z: Float[Tensor, "n"], like: Bool[Tensor, "height width"]) -> Float[Tensor, "height width"]:
+        """Return the depth map of the unknowns, NaN outside."""
+        depth = torch.full(like.shape, torch.nan, dtype=torch.float64, device=z.device)
+        values = (z.exp() if self.perspective else z).view(self.inside.shape)
+        depth[self.box] = values.where(self.inside, torch.nan)[1:-1, 1:-1]
+        return depth
+
+    def anchored(self, z: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """Shift every component so that its mean is the prior's, or the anchor where it has no prior."""
+        weight, gap = self.prior_weight[self.order], (self.prior - z)[self.order]
+        total = torch.segment_reduce(weight, "sum", lengths=self.sizes)
+        pull = torch.segment_reduce(weight * gap, "sum", lengths=self.sizes)
+        mean = torch.segment_reduce(z[self.order], "sum", lengths=self.sizes) / self.sizes
+        shift = torch.where(total > 0, pull / total.where(total > 0, 1.0), self.anchor - mean)
+        moved = z.clone()
+        moved[self.order] += shift.repeat_interleave(self.sizes, output_size=len(self.order))
+        return moved
+
+    def agrees(self, tolerance: float) -> bool:
+        """Return whether the prior knows every pixel and its slopes are the normals' own, within ``tolerance``."""
+        inside = self.inside.flatten()
+        known = bool((self.prior_weight > 0)[inside].all())
+        return known and self.disagreement(self.prior) < tolerance
+
+    def disagreement(self, z: Float[Tensor, "n"]) -> float:
+        """Return the root mean square of slope times central derivative less its target: 0.01 is 0.6 degrees.
+
+        Central differences, because one-sided ones are off by half of what the surface bends within a pixel.
+        """
+        total = z.new_zeros(())
+        for slope, target, link, far in self.axes():
+            step = (z.roll(-far) - z) * link
+            before, after = link.roll(far), link
+            derivative = (step + step.roll(far)) / (before + after).clamp(min=1.0)
+            total += ((slope * derivative - target).square() * ((before + after) > 0)).sum()
+        return float((total / len(self.order)).sqrt())
+
+    def axes(self) -> tuple[tuple[Float[Tensor, "n"], Float[Tensor, "n"], Float[Tensor, "n"], int], ...]:
+        """Return slope, target, link and the distance to the next cell, for x and for y."""
+        return (
+            (self.slope_x, self.target_x, self.link_x, 1),
+            (self.slope_y, self.target_y, self.link_y, self.width),
+        )
+
+
+def _bounding_box(mask: Bool[Tensor, "height width"]) -> tuple[slice, slice]:
+    rows, columns = (torch.nonzero(mask.any(dim=1 - axis)).squeeze(-1) for axis in (0, 1))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _cells(values: Float[Tensor, "height width"], box: tuple[slice, slice]) -> Float[Tensor, "rows width"]:
+    return pad(values[box].double(), (1, 1, 1, 1))
+
+
+def _unknowns(depth: Float[Tensor, "*shape"], perspective: bool) -> Float[Tensor, "*shape"]:
+    return torch.log(depth.where(depth > 0, torch.nan)) if perspective else depth
+
+
+def _slopes(
+    nx: Float[Tensor, "rows width"],
+    ny: Float[Tensor, "rows width"],
+    nz: Float[Tensor, "rows width"],
+    inside: Bool[Tensor, "rows width"],
+    intrinsics: Intrinsics | None,
+    box: tuple[slice, slice],
+) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "rows width"]]:
+    """Return the factor of the derivative along x and along y, per cell (eq. 6 and 10 of the paper)."""
+    slopes = nz, nz
+    if intrinsics is not None:
+        focal_x, focal_y, center_x, center_y = intrinsics
+        x, y = (torch.arange(count, device=nx.device, dtype=torch.float64) for count in reversed(nx.shape))
+        # The first cell is one pixel before the box; pixel centres are at +0.5.
+        x, y = x + (box[1].start - 0.5 - center_x), y + (box[0].start - 0.5 - center_y)
+        # One lateral term for both axes, as published: exact when the two focal lengths agree.
+        lateral = x * nx + y[:, None] * ny
+        slopes = lateral + focal_x * nz, lateral + focal_y * nz
+    if int((slopes[0] > 0).sum()) > 0.5 * int(inside.sum()):
+        raise InputError(FLIPPED)
+    return slopes
+
+
+def _prior(
+    prior: Float[Tensor, "height width"] | None,
+    box: tuple[slice, slice],
+    inside: Bool[Tensor, "rows width"],
+    perspective: bool,
+) -> tuple[Bool[Tensor, "rows width"], Float[Tensor, "rows width"], float]:
+    """Return where the prior is usable, its unknowns (0 elsewhere) and their mean."""
+    if prior is None:
+        return torch.zeros_like(inside), torch.zeros(inside.shape, dtype=torch.float64, device=inside.device), 0.0
+    values = _unknowns(_cells(prior.to(inside.device), box), perspective)
+    known = inside & torch.isfinite(values)
+    return known, values.where(known, 0.0), float(values[known].mean()) if known.any() else 0.0
+
+
+def _components(inside: Bool[Tensor, "rows width"]) -> tuple[Int[Tensor, "m"], Int[Tensor, "components"]]:
+    """Return the cells inside, one 4-connected component after the other, and how many each has."""
+    from scipy.ndimage import label
+
+    found, count = label(inside.cpu().numpy())
+    flat = found.ravel()
+    order = np.argsort(flat, kind="stable")[np.count_nonzero(flat == 0) :]
+    sizes = np.bincount(flat, minlength=count + 1)[1:]
+    return torch.from_numpy(order).to(inside.device), torch.from_numpy(sizes).to(inside.device)
