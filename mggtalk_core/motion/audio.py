@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -13,8 +13,8 @@ from ..errors import InputError
 from ..media.sound import Sound
 from ..portrait.blendshapes import BLENDSHAPE_INDEX, BLENDSHAPES
 from ..progress import OnStep, ignore_steps
-from .blinks import RATE, blink_curve
-from .channels import BLINKS, MOUTH_OPENING, indices
+from .blinks import RATE
+from .channels import MOUTH_OPENING, indices
 from .energy import opening_curve
 from .headmotion import Liveliness, liveliness
 from .motion import Motion
@@ -30,9 +30,6 @@ LOUD_MOUTH: dict[str, float] = {"jawOpen": 0.42, "mouthLowerDown": 0.2, "mouthUp
 
 LIP_LEAD = 0.03
 """Seconds by which the mouth is ahead of the voice; 20-40 ms on tracked clips whose sound is in step."""
-
-BROW_RAISE = 0.12
-"""``browInnerUp`` on a stressed syllable."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ def motion_from_audio(
     phonemes: bool = True,
     blink_rate: float = RATE,
     head_motion: float = 1.0,
+    look: float = 0.0,
     on_step: OnStep = ignore_steps,
 ) -> Motion:
     """Return ``max(1, floor(seconds x fps + 0.5))`` frames of motion for a sound of any rate, channels and length.
@@ -66,25 +64,25 @@ def motion_from_audio(
         seed: of blinks, glances and the sway of the head.
         phonemes: recognise phonemes where pocketsphinx is installed; otherwise the loudness moves the mouth alone.
         blink_rate: blinks a minute.
-        head_motion: strength of the movement of head and eyes, 0 for none.
+        head_motion: strength of the movement of head, eyes, brows and smile, 0 for none.
+        look: how much the eyes are locked on the camera, 0..1: at 1 they stay on it wherever the head turns.
         on_step: called at least twice a second.
 
     Raises:
-        InputError: a setting that is not finite or is negative.
+        InputError: a setting that is not finite or is negative, or a ``look`` beyond 1.
     """
     fps = check_fps(fps)
+    if not 0.0 <= look <= 1.0:
+        raise InputError(f"look is {look}; give a number from 0 to 1.")
     for name, value in (("blink_rate", blink_rate), ("head_motion", head_motion)):
         if not (math.isfinite(value) and value >= 0.0):
             raise InputError(f"{name} is {value}; give 0 or more.")
     speech = _listen(sound, phonemes, on_step)
     frames = frame_count(sound.seconds, fps)
     opening, activity = (_at_frames(curve, frames, fps) for curve in (speech.opening, speech.activity))
-    life = liveliness(fps, seed, opening, activity, strength=head_motion)
-    beta = _mouth(speech, frames, fps)
-    blinks = blink_curve(frames, fps, np.random.default_rng([seed, 1]), activity, rate=blink_rate)
-    beta[:, BLINKS] = blinks[:, None]
-    beta[:, BLENDSHAPE_INDEX["browInnerUp"]] += BROW_RAISE * head_motion * life.emphasis
-    return _assemble(sound, fps, beta, life)
+    life = liveliness(fps, seed, opening, activity, strength=head_motion, blink_rate=blink_rate, look=look)
+    beta = _mouth(speech, frames, fps) + life.expression()
+    return replace(_assemble(sound, fps, beta, life), look=look)
 
 
 def _listen(sound: Sound, phonemes: bool, on_step: OnStep) -> _Speech:
