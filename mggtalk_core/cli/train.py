@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .console import say
+from .console import progress_bar, say
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -16,6 +16,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     head.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that holds ict_facekit.npz")
     head.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors")
     head.set_defaults(run=run_head)
+    _add_prepare(stages)
 
 
 def run_head(arguments: argparse.Namespace) -> int:
@@ -24,4 +25,36 @@ def run_head(arguments: argparse.Namespace) -> int:
 
     make_head_model(arguments.data, arguments.output)
     say(str(arguments.output))
+    return 0
+
+
+def _add_prepare(stages: argparse._SubParsersAction) -> None:
+    prepare = stages.add_parser("prepare", help="turn clips into the pairs that the other stages learn from")
+    prepare.add_argument("clips", type=Path, nargs="*", metavar="CLIP", help="clips, or folders of them")
+    prepare.add_argument("--manifest", type=Path, metavar="LIST.csv", help="take clips and identities from a list")
+    prepare.add_argument("--split", default="train", help="split of the list (default: train)")
+    prepare.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    prepare.add_argument("--tracks", type=Path, metavar="DIR", help="folder of clips' tracks that are there already")
+    prepare.add_argument("--sources", type=int, default=3, metavar="N", help="avatars per clip (default: 3)")
+    prepare.add_argument("--targets", type=int, default=24, metavar="N", help="targets per avatar (default: 24)")
+    prepare.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    prepare.set_defaults(run=run_prepare)
+
+
+def run_prepare(arguments: argparse.Namespace) -> int:
+    """Make training pairs and say how many there are, and what could not be used."""
+    from ..training.prepare import items_of, items_of_manifest, prepare, summary
+    from ..training.prepare_clip import PrepareOptions
+
+    items = items_of(arguments.clips)
+    if arguments.manifest is not None:
+        items += items_of_manifest(arguments.manifest, arguments.split)
+    options = PrepareOptions(arguments.sources, arguments.targets)
+    with progress_bar("clips", unit="clip") as on_step:
+        table = prepare(items, arguments.output, options, tracks=arguments.tracks, jobs=arguments.jobs, on_step=on_step)
+    for row in table.rows:
+        if "error" in row:
+            say(f"left out: {row['clip']}: {row['error']}")
+    for name, value in summary(table).items():
+        say(f"{name}: {value}" if name != "rejected" else f"left out: {sum(value.values())}")
     return 0

@@ -1,0 +1,249 @@
+"""The training pairs of one clip: avatars of some of its frames, driven to others."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ..errors import InputError
+from ..evaluation.clips import cropped, inside_frame, to_image
+from ..evaluation.instruments import parsed_matte
+from ..evaluation.landmarks import eye_distance
+from ..gaussians.predict import AnalyticSequence
+from ..media.video import VideoReader
+from ..motion.motion import Motion, Rest
+from ..motion.timing import take
+from ..motion.video import SMOOTHING, motion_from_sightings, to_crop
+from ..motion.watch import Sightings
+from ..parallel import one_thread
+from ..pipeline import Head, Settings, build_head, drive
+from ..portrait.landmarker import Face, FaceLandmarker
+from ..portrait.load import load_portrait
+from ..portrait.parsing import Parser
+from ..portrait.portrait import Portrait
+from ..portrait.warp import invert
+from ..progress import OnStep, ignore_steps
+from ..render.pinholes import fill_pinholes
+from ..render.rasterize import render
+from .prepare_select import LARGEST_RESIDUAL, choose_sources, choose_targets, usable_frames
+from .shards import Shard, ShardInfo, ShardSource, ShardTarget, write_shard
+from .tracks import ClipTrack
+
+ANOTHER_FACE = 0.15
+"""Two readings of one face lie closer than this share of the eye distance, in the mean over the landmarks."""
+RIVAL = 0.6
+"""A second face of at least this share of the first's size makes it unclear who is meant."""
+
+
+@dataclass(frozen=True)
+class ClipItem:
+    """A clip to make pairs of."""
+
+    path: Path
+    identity: str
+    licence_class: str = ""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How many pairs a clip gives."""
+
+    sources: int = 3
+    """Avatars of a clip."""
+    targets: int = 24
+    """Frames that each of them is driven to."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no count."""
+        if self.sources < 1 or self.targets < 1:
+            raise InputError("Pairs need at least 1 source and 1 target of each clip.")
+
+
+def shard_path(folder: Path, item: ClipItem, source: int) -> Path:
+    """Return where the pairs of one source frame are kept."""
+    return folder / f"{item.path.name}.{source:05d}.safetensors"
+
+
+@one_thread()
+def prepare_clip(
+    item: ClipItem, track: ClipTrack, folder: Path, options: PrepareOptions, *, on_step: OnStep = ignore_steps
+) -> dict[str, object]:
+    """Write the shards of one clip that are not there yet; return what the report says of them.
+
+    Args:
+        item: the clip.
+        track: its face in every frame.
+        folder: where the shards go.
+        options: numbers of sources and targets.
+        on_step: counts avatars and targets.
+
+    Raises:
+        InputError: the clip cannot be used, in one line that begins with the reason.
+    """
+    usable = usable_frames(track)
+    sources = choose_sources(track, usable, options.sources)
+    targets = choose_targets(track, usable, sources, options.targets)
+    missing = {
+        source: frames
+        for source, frames in zip(sources, targets, strict=True)
+        if not _is_done(shard_path(folder, item, source), frames)
+    }
+    studio = _Studio(item, track, sum(len(frames) + 1 for frames in missing.values()), on_step)
+    rejected = studio.make(missing, folder)
+    made = [Shard.open(shard_path(folder, item, source)) for source in sources if source not in rejected]
+    if not made:
+        raise InputError(next(iter(rejected.values())))
+    return {
+        "frames": len(track),
+        "usable": len(usable),
+        "sources": len(made),
+        "pairs": sum(len(shard) for shard in made),
+        "megabytes": sum(os.path.getsize(shard.path) for shard in made) / 1e6,
+        "sources_rejected": "; ".join(f"frame {source}: {reason}" for source, reason in rejected.items()),
+    }
+
+
+def _is_done(path: Path, frames: list[int]) -> bool:
+    return path.is_file() and Shard.open(path).frames == tuple(frames)
+
+
+@dataclass(frozen=True)
+class _Sitter:
+    """An avatar of one source frame, driven by the motion around its targets."""
+
+    frame: int
+    head: Head
+    sequence: AnalyticSequence
+    places: dict[int, int]
+    """Place in the sequence of every target frame."""
+    landmarks: Float[Tensor, "T 478 3"]
+    """Of the whole clip, in the crop of this source."""
+
+
+class _Studio:
+    """Makes the pairs of one clip in two passes over it: avatars first, then targets as they come."""
+
+    def __init__(self, item: ClipItem, track: ClipTrack, total: int, on_step: OnStep) -> None:
+        self._item, self._track = item, track
+        self._reader, self._parser = VideoReader(item.path), Parser()
+        self._done, self._total, self._on_step = 0, total, on_step
+        to_clip = torch.from_numpy(invert(track.crop_transform.double().numpy()))
+        self._seen = Sightings(to_crop(track.landmarks.double(), to_clip), track.blendshapes, track.seen)
+
+    def make(self, wanted: dict[int, list[int]], folder: Path) -> dict[int, str]:
+        """Write one shard per source; return the sources that had to be left out, with the reason."""
+        sitters, rejected = [], {}
+        for frame, image in self._frames(set(wanted)):
+            try:
+                sitters.append(self._sitter(frame, image, wanted[frame]))
+            except InputError as error:
+                rejected[frame] = str(error)
+            self._step()
+        targets: dict[int, list[ShardTarget]] = {sitter.frame: [] for sitter in sitters}
+        for frame, image in self._frames({target for sitter in sitters for target in wanted[sitter.frame]}):
+            for sitter in sitters:
+                if frame in sitter.places:
+                    targets[sitter.frame].append(self._target(sitter, frame, image))
+                    self._step()
+        for sitter in sitters:
+            info = ShardInfo(self._item.path.name, self._item.identity, sitter.frame, self._item.licence_class)
+            path = shard_path(folder, self._item, sitter.frame)
+            write_shard(path, info, _shard_source(sitter.head, self._reader), targets[sitter.frame])
+        return rejected
+
+    def _step(self) -> None:
+        self._done += 1
+        self._alive()
+
+    def _alive(self, done: int = 0, total: int = 0) -> None:
+        self._on_step(self._done, self._total)
+
+    def _frames(self, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the wanted frames, ascending; the clip is not read beyond the last."""
+        last = max(wanted, default=-1)
+        for frame, image in enumerate(self._reader if wanted else ()):
+            self._alive()
+            if frame in wanted:
+                yield frame, image
+            if frame == last:
+                return
+
+    def _sitter(self, frame: int, image: np.ndarray, targets: list[int]) -> _Sitter:
+        """Build the avatar of a source frame as the pipeline does, and drive it from that frame on."""
+        _refuse_rivals(image)
+        portrait = load_portrait(to_image(image), on_step=self._alive)
+        landmarks = to_crop(self._seen.landmarks, portrait.crop_transform).float()
+        _refuse_stranger(portrait, landmarks[frame])
+        head = build_head(portrait, on_step=self._alive)
+        _refuse_misfit(head)
+        motion, frames = self._motion_around(portrait, [frame, *targets])
+        place = {number: index for index, number in enumerate(frames)}
+        start = Rest(*(getattr(motion, name)[place[frame]] for name in ("beta", "gaze", "rotation", "translation")))
+        driving = take(replace(motion, start=start), torch.tensor([place[target] for target in targets]))
+        sequence = drive(head, driving, Settings(reference="first"))
+        return _Sitter(frame, head, sequence, {target: index for index, target in enumerate(targets)}, landmarks)
+
+    def _motion_around(self, portrait: Portrait, chosen: Sequence[int]) -> tuple[Motion, list[int]]:
+        """Track the head in the source's own crop, in the chosen frames and those that smoothing needs beside them."""
+        margin = math.ceil(3.0 * SMOOTHING * self._track.fps) + 1
+        near = torch.zeros(len(self._track), dtype=torch.bool)
+        for frame in chosen:
+            near[max(frame - margin, 0) : frame + margin + 1] = True
+        frames = near.nonzero()[:, 0]
+        seen = Sightings(*(part[frames] for part in (self._seen.landmarks, self._seen.blendshapes, self._seen.found)))
+        motion = motion_from_sightings(
+            seen, self._track.fps, crop_transform=portrait.crop_transform, on_step=self._alive
+        )
+        return motion, frames.tolist()
+
+    def _target(self, sitter: _Sitter, frame: int, image: np.ndarray) -> ShardTarget:
+        """Render the avatar as it is driven in a frame, beside the frame itself in the source's crop."""
+        index, motion = sitter.places[frame], sitter.sequence.motion
+        truth = cropped(image, sitter.head.portrait.crop_transform)
+        landmarks = sitter.landmarks[frame]
+        matte = parsed_matte(self._parser, truth, Face(landmarks, self._seen.blendshapes[frame], 1.0))
+        with torch.inference_mode():
+            rendering = render(sitter.sequence.frame(index), sitter.sequence.camera(index))
+            picture = torch.cat(fill_pinholes(rendering))
+        return ShardTarget(
+            frame=frame, render=_bytes(picture), truth=torch.from_numpy(truth).permute(2, 0, 1), matte=_bytes(matte),
+            landmarks=landmarks, beta=motion.beta[index], gaze=motion.gaze[index], rotation=motion.rotation[index],
+            translation=motion.translation[index],
+        )  # fmt: skip
+
+
+def _shard_source(head: Head, reader: VideoReader) -> ShardSource:
+    portrait = head.portrait
+    inside = inside_frame(reader.width, reader.height, portrait.crop_transform)
+    return ShardSource(_bytes(portrait.crop), _bytes(portrait.background), _bytes(inside), portrait.landmarks, head.fit)
+
+
+def _bytes(picture: Float[Tensor, "c h w"]) -> UInt8[Tensor, "c h w"]:
+    return (picture.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
+
+
+def _refuse_rivals(image: np.ndarray) -> None:
+    faces = FaceLandmarker().detect(image, upright=True)
+    if len(faces) > 1 and faces[1].size > RIVAL * faces[0].size:
+        raise InputError(f"several faces: {len(faces)} are seen")
+
+
+def _refuse_stranger(portrait: Portrait, landmarks: Float[Tensor, "478 3"]) -> None:
+    """Refuse a portrait of somebody else than the one who is tracked."""
+    apart = (portrait.landmarks[:, :2] - landmarks[:, :2]).norm(dim=-1).mean() / eye_distance(landmarks)
+    if float(apart) > ANOTHER_FACE:
+        raise InputError("several faces: the largest is not the one that the track follows")
+
+
+def _refuse_misfit(head: Head) -> None:
+    miss = head.fit.residual / float(eye_distance(head.portrait.landmarks))
+    if miss > LARGEST_RESIDUAL:
+        raise InputError(f"misaligned: the head misses the landmarks by {miss:.1%} of the eye distance")
