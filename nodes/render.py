@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from comfy.model_management import intermediate_device
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..mggtalk_core.animate import Framing
 from ..mggtalk_core.errors import InputError
@@ -14,15 +15,18 @@ from ..mggtalk_core.gaussians.predict import AnalyticSequence
 from ..mggtalk_core.pipeline import Settings, renderings
 from ..mggtalk_core.portrait.portrait import Portrait
 from ..mggtalk_core.render.composite import Compositor
-from ..mggtalk_core.render.rendering import from_straight, straight_colour
+from ..mggtalk_core.render.rendering import from_straight
 from .convert import crop_sized, mask_planes, one_picture, to_image, to_mask
+from .devices import render_device
 from .frames import frame_range, range_inputs
 from .gaussians import backend_input
 from .packages import needs_packages
+from .painted import OF_OUR_OWN, extras_of, painted, view_input
 from .preview import ends, show
 from .progress import Steps
-from .sockets import GAUSSIANS, PORTRAIT, schema
-from .views import view_inputs, views
+from .sockets import GAUSSIANS, PORTRAIT, SPLAT, schema
+from .splats import SplatSequence
+from .views import Move, Shots, shots, view_inputs
 
 
 class MGGSplatRender(io.ComfyNode):
@@ -36,13 +40,20 @@ class MGGSplatRender(io.ComfyNode):
             display_name="Splat Render (MGGTalk)",
             category="MGGTalk/stages",
             description="Renders the head alone, frame by frame, as the portrait's camera sees it or from another "
-            "side.",
-            search_aliases=["gaussian splatting", "rasterize", "novel view", "orbit"],
+            "side. Draws any other splat as well.",
+            search_aliases=["gaussian splatting", "rasterize", "novel view", "orbit", "turntable", "camera path"],
             inputs=[
-                GAUSSIANS.Input("gaussians", tooltip="From Gaussian Predict."),
-                *range_inputs(
-                    0, "At 512 pixels a frame takes 7 MB, 10 seconds 1.8 GB: for long clips use Talking Video."
+                io.MultiType.Input(
+                    "gaussians",
+                    types=[GAUSSIANS, SPLAT],
+                    tooltip="From Gaussian Predict, or any splat of ComfyUI, which is then seen from the front.",
                 ),
+                *range_inputs(
+                    0,
+                    "A still is repeated so often, for a camera that moves. At 512 pixels a frame takes 7 MB, 10 "
+                    "seconds 1.8 GB: for long clips use Talking Video.",
+                ),
+                view_input(),
                 *view_inputs(),
                 backend_input(),
             ],
@@ -59,31 +70,41 @@ class MGGSplatRender(io.ComfyNode):
     @needs_packages
     def execute(
         cls,
-        gaussians: AnalyticSequence,
+        gaussians: Any,
         start: int,
         count: int,
         step: int,
-        orbit_yaw: float,
-        orbit_pitch: float,
-        orbit_turn: float,
         size: int,
+        view: str = "colour",
         backend: str = "auto",
+        camera_info: Any = None,
+        **move: Any,
     ) -> io.NodeOutput:
         """Render the frames."""
-        chosen = frame_range(len(gaussians), start, count, step)
-        cameras = views(gaussians, chosen, size, orbit_yaw, orbit_pitch, orbit_turn)
-        device, on_step = intermediate_device(), Steps()
-        image = torch.empty(len(chosen), size, size, 3, device=device)
-        mask = torch.empty(len(chosen), size, size, device=device)
-        depth = torch.empty(len(chosen), size, size, device=device)
-        drawn = renderings(gaussians, chosen, cameras, Settings(backend=backend))
-        for place, rendering in enumerate(drawn):
-            image[place : place + 1] = to_image(straight_colour(rendering))
-            mask[place : place + 1] = to_mask(rendering.alpha)
-            depth[place] = rendering.depth[0]
-            on_step(place + 1, len(chosen))
+        sequence = gaussians if hasattr(gaussians, "frame") else SplatSequence(gaussians, render_device(backend))
+        if view in OF_OUR_OWN and isinstance(sequence, SplatSequence):
+            raise InputError(f"A splat from elsewhere has no {view}: connect Gaussian Predict, or view its colour.")
+        chosen = frame_range(len(sequence), start, count, step)
+        chosen = [start] * count if len(sequence) == 1 and count else chosen
+        image, mask, depth = draw(shots(sequence, chosen, size, Move(**move), camera_info), size, view, backend)
         grey = nearness(depth)[..., None].expand(-1, -1, -1, 3)
+        image = grey if view == "depth" else image
         return io.NodeOutput(image, mask, grey, ui=show(ends(image) * ends(mask)[..., None], cls))
+
+
+def draw(taken: Shots, size: int, view: str, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return IMAGE, MASK and camera depth [b,h,w] of every shot."""
+    count, device, on_step = len(taken), intermediate_device(), Steps()
+    image = torch.empty(count, size, size, 3, device=device)
+    mask = torch.empty(count, size, size, device=device)
+    depth = torch.empty(count, size, size, device=device)
+    drawn = renderings(taken, range(count), settings=Settings(backend=backend))
+    for place, (rendering, extras) in enumerate(zip(drawn, extras_of(taken, view, backend), strict=True)):
+        image[place : place + 1] = to_image(painted(rendering, extras))
+        mask[place : place + 1] = to_mask(rendering.alpha)
+        depth[place] = rendering.depth[0]
+        on_step(place + 1, count)
+    return image, mask, depth
 
 
 class MGGInpaint(io.ComfyNode):

@@ -18,6 +18,7 @@ FACE_LANDMARKS = io.Custom("FACE_LANDMARKS")
 MOGE_GEOMETRY = io.Custom("MOGE_GEOMETRY")
 DA3_GEOMETRY = io.Custom("DA3_GEOMETRY")
 SPLAT = io.Splat if hasattr(io, "Splat") else io.Custom("SPLAT")
+CAMERA = io.Custom("LOAD3D_CAMERA")
 
 _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 

@@ -38,6 +38,10 @@ def socket_type(name: str) -> Any:
     return types.SimpleNamespace(Input=make, Output=make, io_type=name)
 
 
+def multi_type(id: str, types: list, **options: Any) -> Socket:
+    return Socket(",".join(each.io_type for each in types), id, **options)
+
+
 @dataclass
 class Schema:
     node_id: str
@@ -118,7 +122,7 @@ def modules(folder: Path) -> dict[str, types.ModuleType]:
     io = types.SimpleNamespace(
         Custom=socket_type, Schema=Schema, ComfyNode=ComfyNode, NodeOutput=NodeOutput, Input=Socket, Output=Socket,
         NumberDisplay=types.SimpleNamespace(slider="slider"), FolderType=types.SimpleNamespace(temp="temp"),
-        Hidden=types.SimpleNamespace(unique_id="UNIQUE_ID"),
+        Hidden=types.SimpleNamespace(unique_id="UNIQUE_ID"), MultiType=types.SimpleNamespace(Input=multi_type),
         **{name: socket_type(name.upper()) for name in names},
     )  # fmt: skip
     places = {name: folder / name for name in ("input", "temp", "models")}

@@ -28,7 +28,7 @@ PASSED_ON = {
     "MGGMixMotion": (["MGG_MOTION", "MGG_MOTION"], ["MGG_MOTION"]),
     "MGGDeform": (["MGG_POINTS", "MGG_MOTION"], ["MGG_DRIVEN"]),
     "MGGGaussianPredict": (["MGG_PORTRAIT", "MGG_DRIVEN"], ["MGG_GAUSSIANS"]),
-    "MGGSplatRender": (["MGG_GAUSSIANS"], ["IMAGE", "MASK", "IMAGE"]),
+    "MGGSplatRender": (["MGG_GAUSSIANS,SPLAT", "LOAD3D_CAMERA"], ["IMAGE", "MASK", "IMAGE"]),
     "MGGInpaint": (["MGG_PORTRAIT", "IMAGE", "MASK", "MGG_GAUSSIANS"], ["IMAGE"]),
     "MGGToSplat": (["MGG_GAUSSIANS"], ["SPLAT"]),
     "MGGTalkingVideo": (["MGG_PORTRAIT", "MGG_MOTION", "AUDIO"], ["VIDEO"]),

@@ -324,7 +324,7 @@ The back of the head was never seen. Up to 45 degrees look good.
             Node(
                 "sweep",
                 "MGGSplatRender",
-                values={"orbit_yaw": -35.0, "orbit_turn": 70.0},
+                values={"orbit_yaw": -35.0, "orbit_turn": 70.0, "easing": "ease-in-out"},
                 links={"gaussians": "gaussians.gaussians"},
             ),
             Node("video", "CreateVideo", values={"fps": 25.0}, links={"images": "sweep.image"}),
