@@ -205,3 +205,9 @@ def test_the_announcement_does_not_grow_with_the_length(nodes):
     short, long = (estimate.statement(count, 25.0, 512, 512, 0) for count in (250, 15000))
     assert short.startswith("250 frames of 512x512, 10.0 s at 25") and long.startswith("15000 frames")
     assert short.split(" s of work")[1] == long.split(" s of work")[1]
+
+
+def test_commercial_safe_of_the_environment_holds_for_nodes(nodes, portrait, monkeypatch):
+    monkeypatch.setenv("MGGTALK_COMMERCIAL_SAFE", "1")
+    with pytest.raises(core(nodes, "errors").WeightsError, match="geowizard.*commercial-safe"):
+        run(nodes, "MGGDepthBINI", portrait=portrait, provider="geowizard")

@@ -159,6 +159,17 @@ def test_misspelt_switch_is_refused(monkeypatch):
         policy.current_policy()
 
 
+def test_commercial_safe_can_be_asked_for_by_the_environment_and_not_turned_off(monkeypatch):
+    monkeypatch.delenv("MGGTALK_COMMERCIAL_SAFE", raising=False)
+    assert not policy.current_policy().commercial_safe
+    monkeypatch.setenv("MGGTALK_COMMERCIAL_SAFE", "1")
+    with using_policy(commercial_safe=False):
+        assert policy.current_policy().commercial_safe
+    monkeypatch.setenv("MGGTALK_COMMERCIAL_SAFE", "yes")
+    with pytest.raises(WeightsError, match="set it to 0 or 1"):
+        policy.current_policy()
+
+
 def test_commercial_safe_refuses_before_looking(tmp_path, monkeypatch):
     use(monkeypatch, row(commercial_ok=False, licence="CC BY-NC 4.0"))
     put(tmp_path / "cache")

@@ -19,6 +19,12 @@ CACHE_VARIABLE = "MGGTALK_CACHE"
 """Environment variable: the folder for what was fetched, in place of the platform's cache folder."""
 DOWNLOADS_VARIABLE = "MGGTALK_DOWNLOADS"
 """Environment variable: ``none``, ``public`` or ``all``."""
+COMMERCIAL_VARIABLE = "MGGTALK_COMMERCIAL_SAFE"
+"""Environment variable: ``1`` refuses weights that forbid commercial use, everywhere.
+
+It is the switch of the nodes too: a field on every node that reaches weights could be forgotten on one of them, and
+what a node made before the field was changed would stay in ComfyUI's cache.
+"""
 
 
 class Downloads(IntEnum):
@@ -52,19 +58,26 @@ def _downloads_from_environment() -> Downloads:
     return Downloads[word]
 
 
+def _commercial_safe_from_environment() -> bool:
+    word = os.environ.get(COMMERCIAL_VARIABLE, "0").strip()
+    if word not in ("0", "1"):
+        raise WeightsError(f"{COMMERCIAL_VARIABLE} is {word!r}: set it to 0 or 1")
+    return word == "1"
+
+
 def current_policy() -> Policy:
     """Return the policy in force: the innermost `using_policy`, else the environment's."""
-    return _policy.get() or Policy(downloads=_downloads_from_environment())
+    return _policy.get() or Policy(_downloads_from_environment(), _commercial_safe_from_environment())
 
 
 @contextmanager
-def using_policy(*, downloads: Downloads | None = None, commercial_safe: bool | None = None) -> Iterator[Policy]:
-    """Change the policy for the code inside the ``with`` block, on this thread."""
+def using_policy(*, downloads: Downloads | None = None, commercial_safe: bool = False) -> Iterator[Policy]:
+    """Change the policy for the code inside the ``with`` block, on this thread; ``commercial_safe`` can only turn on."""
     policy = current_policy()
     if downloads is not None:
         policy = replace(policy, downloads=downloads)
-    if commercial_safe is not None:
-        policy = replace(policy, commercial_safe=commercial_safe)
+    if commercial_safe:
+        policy = replace(policy, commercial_safe=True)
     token = _policy.set(policy)
     try:
         yield policy
