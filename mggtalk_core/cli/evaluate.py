@@ -47,6 +47,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         sub.add_argument("--limit", type=int, metavar="N", help="at most N clips and N portraits of the list")
         add_settings(sub)
         sub.set_defaults(run=run)
+    placed = kinds.add_parser("alignment", help="how far the rendered heads of training pairs are out of place")
+    placed.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="what train prepare made")
+    placed.add_argument("--report", type=Path, metavar="OUT.json", help="write the table and sheets here")
+    placed.set_defaults(run=run_alignment)
 
 
 def run_self(arguments: argparse.Namespace) -> int:
@@ -104,6 +108,16 @@ def run_portraits(arguments: argparse.Namespace) -> int:
             instruments=pipeline_instruments(settings_of(arguments)),
             on_step=on_step,
         )
+    return _finish(table)
+
+
+def run_alignment(arguments: argparse.Namespace) -> int:
+    """Measure where the rendered heads of training pairs are in the wrong place."""
+    from ..evaluation.alignment import evaluate_alignment
+    from ..training.pairs import PairSet
+
+    with progress_bar("pairs", unit="pair") as on_step:
+        table = evaluate_alignment(PairSet(arguments.pairs), arguments.report, on_step=on_step)
     return _finish(table)
 
 
