@@ -1,6 +1,6 @@
 # make demo [PORTRAIT=picture] [AUDIO=sound]   a talking video from a picture
-# make test                                    the tests, also in a real ComfyUI; everything is set up from nothing
-# make test-all                                the same, and an older ComfyUI, and its front end in a browser
+# make test                                    the tests, also in a real ComfyUI and its front end; set up from nothing
+# make test-all                                the same, and in older ComfyUIs
 # make workflows                               the example workflows, their thumbnails and the pictures of the help, anew
 # make lint                                    style
 # make bench [BENCH=pipeline|render|bini]      seconds and frames per second on this machine
@@ -44,7 +44,7 @@ $(RUN):
 
 # ComfyUI is fetched and run, never part of this repository.
 comfy: $(VENV)/.installed-tests
-	$(RUN) -m tests.comfy.install $(COMFY)
+	$(RUN) -m tests.comfy.install $(COMFY) --browser
 
 comfy-all: comfy
 	$(RUN) -m tests.comfy.install $(COMFY) 0.3.75 0.3.52

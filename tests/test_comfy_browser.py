@@ -1,12 +1,11 @@
 """The front end in a real browser: an example opened, run and photographed."""
 
 import json
-import shutil
-import subprocess
 
 import pytest
 from PIL import Image
 
+from tests.comfy.browser import drive, why_missing
 from tests.comfy.editor import to_prompt
 from tests.comfy.fixtures import REPO
 
@@ -16,16 +15,12 @@ NAME = "3_expression_rig"
 @pytest.fixture(scope="module")
 def opened(start_comfy, comfy_folder, tmp_path_factory):
     """What the browser saw, with the picture it took; the server's input folder is empty at first."""
-    modules = comfy_folder / "browser"
-    if not (modules / "node_modules").is_dir() or shutil.which("node") is None:
-        pytest.skip("there is no browser: make test-all sets one up")
+    if (reason := why_missing(comfy_folder)) is not None:
+        pytest.skip(reason)
     picture = tmp_path_factory.mktemp("browser") / "graph.png"
     with start_comfy(samples=False) as server:
         workflow = REPO / "workflows" / f"{NAME}.json"
-        command = ["node", REPO / "tests" / "comfy" / "browser.mjs", modules, server.url, workflow, picture]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
-        assert result.returncode == 0, result.stderr[-2000:]
-        seen = json.loads(result.stdout)
+        seen = json.loads(drive(comfy_folder, server.url, workflow, picture, timeout=280))
         return {**seen, "picture": picture, "inputs": {path.name for path in (server.base / "input").iterdir()}}
 
 

@@ -1,5 +1,6 @@
-// node browser.mjs MODULES URL WORKFLOW PICTURE [SECONDS]
+// node browser.mjs MODULES [URL WORKFLOW PICTURE [SECONDS]]
 // Opens ComfyUI's front end, loads a workflow, runs it, takes a picture, and writes what happened as JSON.
+// Without a URL it only sees whether the browser starts.
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -15,6 +16,11 @@ const browser = await playwright.launch({
   headless: true,
   args: ['--no-sandbox', '--disable-dev-shm-usage', ...software],
 });
+if (url === undefined) {
+  process.stdout.write(browser.version());
+  await browser.close();
+  process.exit();
+}
 const page = await browser.newPage({ viewport: { width: 1900, height: 1000 } });
 const errors = [];
 page.on('pageerror', (error) => errors.push(String(error)));

@@ -21,6 +21,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .browser import install_browser
+
 
 @dataclass(frozen=True)
 class Carrier:
@@ -52,8 +54,6 @@ CARRIERS = {
 NEWEST = "0.30.0"
 TORCH_FAMILY = ["torchvision==0.28.0", "torchaudio==2.11.0"]
 """What goes with the torch of constraints.txt; their own pins would ask for other builds of it."""
-BROWSER = ["playwright-core@1.65.1", "@sparticuz/chromium@147.0.0"]
-"""What drives the front end, and a browser that needs no system packages."""
 LEFT_OUT = ("torch", "torchvision", "torchaudio", "comfyui-workflow-templates")
 """Requirements that are here already, or that are hundreds of megabytes of pictures."""
 
@@ -135,16 +135,6 @@ def install_environment(folder: Path, tree: Path) -> None:
     _pip(python, "install", "--constraint", constraints, *requirements)
     _run(python, Path(__file__).with_name("torch_family.py"))
     stamp.write_text(recipe, encoding="utf-8")
-
-
-def install_browser(folder: Path) -> None:
-    """Install a browser and what drives it, with npm."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise SystemExit("the browser needs Node.js with npm")
-    (folder / "browser").mkdir(parents=True, exist_ok=True)
-    (folder / "browser" / "package.json").write_text('{"private": true}\n', encoding="utf-8")
-    _run(npm, "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", folder / "browser", *BROWSER)
 
 
 def main() -> None:
