@@ -206,6 +206,8 @@ def _check_stop(done: int, total: int) -> None:
 
 def _track_to_file(clip: Path, folder: Path) -> str | None:
     """Track one clip; return why it cannot be used, if so."""
+    if _is_tracked(clip, folder):  # by another run since this one began
+        return None
     try:
         write_track(track_file(folder, clip), track_clip(clip, on_step=_check_stop), clip)
     except InputError as error:
