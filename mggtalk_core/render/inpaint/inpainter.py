@@ -1,0 +1,58 @@
+"""The networks with their inputs put together: over the whole crop, and over a patch."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .guide import FLOW, FLOW_SCALE
+from .unet import InpaintConfig, UNet, apply_correction, enlarged, look_up
+
+
+class Inpainter(nn.Module):
+    """Mends the composite of the whole crop: rim, neck, what the source did not show, what lies a little off."""
+
+    def __init__(self, config: InpaintConfig) -> None:
+        super().__init__()
+        self.config, self.unet = config, UNet(config)
+
+    def forward(
+        self,
+        composite: Float[Tensor, "b 3 h w"],
+        alpha: Float[Tensor, "b 1 h w"],
+        layer: Float[Tensor, "b 3 h w"],
+        source: Float[Tensor, "b 3 height width"],
+        guide: Float[Tensor, "b 12 h2 w2"],
+        corner: Float[Tensor, "b 2"],
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Return the mended picture, not clamped.
+
+        ``guide`` is that of `whole_guide`, its flow in pixels; ``corner`` (x, y) is where the composite lies in the
+        source's crop, 0 unless a part of it is looked at.
+        """
+        base = enlarged(guide[:, FLOW], *composite.shape[-2:])
+        shown = look_up(source, base, corner)
+        scaled = torch.cat((guide[:, : FLOW.start], guide[:, FLOW] * FLOW_SCALE, guide[:, FLOW.stop :]), dim=1)
+        correction = self.unet(torch.cat((composite, alpha, layer, shown), dim=1) - 0.5, scaled)
+        return apply_correction(correction, composite, source, base, corner)
+
+
+class PatchRefiner(nn.Module):
+    """Refines one aligned patch from the same patch of the source and the contours of both."""
+
+    def __init__(self, config: InpaintConfig) -> None:
+        super().__init__()
+        self.config, self.unet = config, UNet(config)
+
+    def forward(
+        self,
+        composite: Float[Tensor, "b 3 h w"],
+        source: Float[Tensor, "b 3 h w"],
+        guide: Float[Tensor, "b 15 h2 w2"],
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Return the refined patch, not clamped."""
+        correction = self.unet(torch.cat((composite, source), dim=1) - 0.5, guide)
+        corner = composite.new_zeros(len(composite), 2)
+        base = composite.new_zeros(len(composite), 2, *composite.shape[-2:])
+        return apply_correction(correction, composite, source, base, corner)

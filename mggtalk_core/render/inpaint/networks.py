@@ -1,0 +1,97 @@
+"""The inpainter's networks as one file of weights: half precision, with the sizes in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import WeightsError
+from ...weights.resolver import resolve
+from .inpainter import Inpainter, PatchRefiner
+from .unet import EYES, MOUTH, PAPER, WHOLE, InpaintConfig
+
+WEIGHTS = "inpaint.safetensors"
+PARTS = ("whole", "eyes", "mouth")
+CONFIGS = {"whole": WHOLE, "eyes": EYES, "mouth": MOUTH, "paper": PAPER}
+
+
+def build(part: str, config: InpaintConfig | None = None) -> Inpainter | PatchRefiner:
+    """Return the network of a part (``whole``, ``eyes`` or ``mouth``), which changes nothing yet."""
+    config = config or CONFIGS[part]
+    return Inpainter(config) if part == "whole" else PatchRefiner(config)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks that are there; a part without one is left as it is."""
+
+    whole: Inpainter | None = None
+    eyes: PatchRefiner | None = None
+    mouth: PatchRefiner | None = None
+
+    def items(self) -> dict[str, nn.Module]:
+        """Return the networks that are there by their part's name."""
+        return {part: getattr(self, part) for part in PARTS if getattr(self, part) is not None}
+
+
+def write_networks(path: str | os.PathLike[str], networks: Networks, notes: Mapping[str, str]) -> None:
+    """Write networks in half precision; ``notes`` go into the header beside their sizes."""
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    for part, network in networks.items().items():
+        tensors |= {f"{part}.{name}": value.detach().half().cpu() for name, value in network.state_dict().items()}
+    configs = {part: asdict(network.config) for part, network in networks.items().items()}
+    save_file(tensors, path, {**notes, "configs": json.dumps(configs, sort_keys=True)})
+
+
+def read_networks(path: str | os.PathLike[str]) -> Networks:
+    """Read networks, in single precision.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another version.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            configs = json.loads((file.metadata() or {})["configs"])
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        return Networks(**{part: _filled(part, sizes, tensors) for part, sizes in configs.items()})
+    except Exception as problem:  # safetensors and torch raise their own kinds of errors for damaged files
+        raise WeightsError(f"{Path(path).name} cannot be read ({problem}): install MGGTalk anew") from problem
+
+
+def _filled(part: str, sizes: dict[str, object], tensors: dict[str, Tensor]) -> nn.Module:
+    network = build(part, InpaintConfig(**{**sizes, "widths": tuple(sizes["widths"])}))
+    mine = {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
+    network.load_state_dict(mine)
+    return network.eval().requires_grad_(False)
+
+
+@cache
+def load_networks() -> Networks:
+    """Return the networks that come with the package; read once per process.
+
+    Raises:
+        WeightsError: the file is damaged, or commercial-safe is on (checked by `resolve` before the first reading).
+    """
+    return read_networks(resolve(WEIGHTS))
+
+
+def best_precision(device: torch.device | str) -> torch.dtype:
+    """Return the number format in which networks run: half where the processor computes in it, else single.
+
+    It depends on the machine alone, so that the same machine always gives the same picture.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    knows = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if knows() else torch.float32

@@ -1,0 +1,178 @@
+"""Eyes and mouth cut out upright and at one size, and put back (the aligned patches of the finer refiners)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...portrait.warp import Region, invert, to_indices
+from .guide import SOURCE_CHANNELS, DrivenHead, HeadGuide
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of the face that has a patch of its own."""
+
+    part: str
+    """The network that refines it: ``eyes`` or ``mouth``."""
+    corners: tuple[int, int]
+    """Landmarks at its two ends."""
+    size: tuple[int, int]
+    """Height and width of the patch."""
+    span: float
+    """How much of the patch's width the corners take on a face at rest."""
+    mirrored: bool
+    """The right eye is shown as a left one, so that one network does for both."""
+    outward: tuple[float, float, float]
+    """Where it looks, canonical: it is refined only while it is turned towards the camera."""
+    lift: float = 0.0
+    """How far the corners' middle lies above the patch's centre, over the patch's height."""
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        return self.size[1] / self.size[0]
+
+
+LEFT_EYE = Place("eyes", (362, 263), (64, 128), 0.47, False, (0.4, 0.0, 0.92))
+RIGHT_EYE = Place("eyes", (133, 33), (64, 128), 0.47, True, (-0.4, 0.0, 0.92))
+MOUTH = Place("mouth", (61, 291), (128, 128), 0.5, False, (0.0, 0.0, 1.0), lift=0.06)
+PLACES = (LEFT_EYE, RIGHT_EYE, MOUTH)
+
+_FACING = (0.25, 0.5)
+"""Cosine to the camera from which a patch is refined at all, and in full."""
+_FEATHER = 0.62
+"""Part of the patch, from its centre outwards, in which the refinement counts in full."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One place of one frame, ready for the network: float32, sRGB in 0..1."""
+
+    composite: Float[Tensor, "3 h w"]
+    source: Float[Tensor, "3 h w"]
+    guide: Float[Tensor, "15 h2 w2"]
+    to_patch: np.ndarray
+    """Affine map [2,3] from crop pixels to the patch's."""
+
+
+def alignment(place: Place, guide: HeadGuide, head: DrivenHead) -> np.ndarray:
+    """Return the affine map [2,3] from crop pixels to the patch's pixels, in continuous coordinates.
+
+    The scale follows the head's distance and its own width at rest, the angle its roll: neither changes when the face
+    moves or turns away.
+    """
+    middle = head.landmarks[list(place.corners)].double().mean(dim=0)
+    height, width = place.size
+    pixels = rest_width(place, guide) * head.camera.focal / float(middle[2])
+    up_x, up_y = head.camera.rotation[:2, 1].double().tolist()
+    angle, edge = math.atan2(up_x, -up_y), pixels / place.span
+    down = place.lift * edge / place.aspect
+    center = middle[:2].numpy() + down * np.array([-math.sin(angle), math.cos(angle)])
+    square = Region(center, edge, angle).to_crop(width, flip=place.mirrored)
+    return square - np.array([[0.0, 0.0, 0.0], [0.0, 0.0, (width - height) / 2.0]])
+
+
+def rest_width(place: Place, guide: HeadGuide) -> float:
+    """Return the distance of the corners on this person's face at rest, in units of 10 cm."""
+    first, second = guide.rest_landmarks[list(place.corners)]
+    return float((first - second).norm())
+
+
+def facing(place: Place, head: DrivenHead) -> float:
+    """Return how far a place is turned to the camera: 0 not enough to be refined, 1 fully."""
+    outward = torch.tensor(place.outward) / math.hypot(*place.outward)
+    cosine = -float(head.camera.rotation[2].cpu() @ outward)
+    low, high = _FACING
+    t = min(max((cosine - low) / (high - low), 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def cut(
+    place: Place, guide: HeadGuide, head: DrivenHead, composite: np.ndarray, source: SourcePatch, stem: int
+) -> Patch:
+    """Cut a place out of a frame: ``composite`` is float32 [512,512,3]."""
+    matrix = alignment(place, guide, head)
+    maps = _maps(place, guide, head, matrix, source.to_patch, stem)
+    return Patch(cut_picture(composite, matrix, place), source.picture, torch.cat((maps, source.guide)), matrix)
+
+
+@dataclass(frozen=True)
+class SourcePatch:
+    """The same place in the source: found once per portrait."""
+
+    picture: Float[Tensor, "3 h w"]
+    guide: Float[Tensor, "3 h2 w2"]
+    to_patch: np.ndarray
+
+
+def cut_source(place: Place, guide: HeadGuide, source: np.ndarray, stem: int) -> SourcePatch:
+    """Cut a place out of the source's crop, float32 [512,512,3]."""
+    matrix = alignment(place, guide, guide.source)
+    maps = _maps(place, guide, guide.source, matrix, matrix, stem)
+    return SourcePatch(cut_picture(source, matrix, place), maps[list(SOURCE_CHANNELS)], matrix)
+
+
+def cut_picture(picture: np.ndarray, to_patch: np.ndarray, place: Place) -> Float[Tensor, "c h w"]:
+    """Resample a picture, float32 [512,512,C], into a patch; bicubic, the border repeated."""
+    import cv2
+
+    height, width = place.size
+    matrix, flags = to_indices(to_patch), cv2.INTER_CUBIC
+    patch = cv2.warpAffine(picture, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(patch.reshape(height, width, -1).clip(0.0, 1.0)).permute(2, 0, 1).contiguous()
+
+
+def _maps(
+    place: Place, guide: HeadGuide, head: DrivenHead, matrix: np.ndarray, source: np.ndarray, stem: int
+) -> Float[Tensor, "12 h2 w2"]:
+    origin = guide.mean_landmarks[list(place.corners)].mean(dim=0)
+    half = float((guide.mean_landmarks[list(place.corners)] - origin)[0].norm())
+    size = (place.size[0] // stem, place.size[1] // stem)
+    to_grid, source_to_grid = (torch.from_numpy(each / stem).float() for each in (matrix, source))
+    return guide.maps(head, size, to_grid, source_to_grid, origin, -half if place.mirrored else half)
+
+
+@cache
+def feather(place: Place) -> Float[np.ndarray, "h w"]:
+    """Return how much the refinement counts at each pixel of a patch: 1 inside an ellipse, 0 at the border."""
+    height, width = place.size
+    x = (np.arange(width, dtype=np.float32) + 0.5) / width * 2.0 - 1.0
+    y = (np.arange(height, dtype=np.float32) + 0.5) / height * 2.0 - 1.0
+    radius = np.sqrt(x**2 + (y**2)[:, None])
+    t = np.clip((1.0 - radius) / (1.0 - _FEATHER), 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def paste(
+    change: Float[np.ndarray, "512 512 3"], place: Place, patch: Patch, refined: Float[Tensor, "3 h w"], share: float
+) -> None:
+    """Put the change of a patch in place of that of the whole (``change``, changed in place), softly at its rim.
+
+    What is put back is what the refinement changed, not the resampled patch: where it changed nothing, the frame keeps
+    every pixel.
+    """
+    import cv2
+
+    weight = feather(place) * np.float32(share)
+    delta = (refined - patch.composite).permute(1, 2, 0).float().cpu().numpy() * weight[..., None]
+    height, width = place.size
+    corners = np.array([[0.0, 0.0, 1.0], [width, 0.0, 1.0], [0.0, height, 1.0], [width, height, 1.0]])
+    back = invert(patch.to_patch)
+    spots = corners @ back.T
+    x0, y0 = np.clip(np.floor(spots.min(axis=0)), 0, change.shape[1::-1]).astype(int)
+    x1, y1 = np.clip(np.ceil(spots.max(axis=0)), 0, change.shape[1::-1]).astype(int)
+    if x1 <= x0 or y1 <= y0:
+        return
+    back[:, 2] -= (x0, y0)
+    layers = np.dstack((delta, weight))
+    laid = cv2.warpAffine(layers, to_indices(back), (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
+    window = change[y0:y1, x0:x1]
+    window *= 1.0 - laid[..., 3:]
+    window += laid[..., :3]

@@ -1,0 +1,114 @@
+"""The learned inpainter at work: one refiner per portrait, called for every frame."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...head.camera import Camera
+from ...head.head_fit import HeadFit
+from ...head.model import HeadModel
+from .guide import DrivenHead, HeadGuide, whole_guide
+from .networks import Networks, best_precision
+from .patches import PLACES, Place, SourcePatch, cut, cut_source, facing, paste
+
+
+class Refiner:
+    """Mends the frames of one portrait; may be called from several threads at once.
+
+    The whole crop, both eyes and the mouth are each seen as the analytic stages left them. What the eyes' and the
+    mouth's networks change there replaces what the whole's does.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        source: Float[Tensor, "3 512 512"],
+        fit: HeadFit,
+        model: HeadModel,
+        *,
+        device: torch.device | str = "cpu",
+        precision: torch.dtype | None = None,
+    ) -> None:
+        """Prepare what does not change from frame to frame; ``source`` is the portrait's crop.
+
+        ``precision`` is the machine's best when None.
+        """
+        self._device, self._precision = torch.device(device), precision or best_precision(device)
+        self._guide = HeadGuide(model.to("cpu"), fit.to("cpu"))
+        self._networks = {part: self._ready(network) for part, network in networks.items().items()}
+        self._source = source[None].float().to(self._device)
+        picture = _to_numpy(source)
+        self._places: list[tuple[Place, SourcePatch]] = []
+        for place in PLACES:
+            if place.part in self._networks:
+                stem = self._networks[place.part].config.stem
+                self._places.append((place, cut_source(place, self._guide, picture, stem)))
+
+    def _ready(self, network: nn.Module) -> nn.Module:
+        ready = copy.deepcopy(network).eval().requires_grad_(False)
+        return ready.to(self._device, self._precision, memory_format=torch.channels_last)
+
+    def __call__(
+        self,
+        composite: Float[Tensor, "3 512 512"],
+        alpha: Float[Tensor, "1 512 512"],
+        layer: Float[Tensor, "3 512 512"],
+        beta: Float[Tensor, "52"],
+        gaze: Float[Tensor, "4"],
+        camera: Camera,
+    ) -> Float[Tensor, "3 512 512"]:
+        """Return the mended frame, 0..1, where ``composite`` is.
+
+        Args:
+            composite: The head over the layer.
+            alpha: The head's coverage.
+            layer: The torso-background of this frame.
+            beta: Driven expression ``beta_d``.
+            gaze: Driven gaze.
+            camera: The frame's camera, which carries the head's pose.
+        """
+        head = self._guide.driven(beta.cpu(), gaze.cpu(), camera.to("cpu"))
+        with torch.inference_mode():
+            whole = self._mended(composite, alpha, layer, head)
+            if not self._places:
+                return whole.clamp(0.0, 1.0).to(composite)
+            picture = _to_numpy(composite)
+            change = _to_numpy(whole) - picture
+            for place, source in self._places:
+                self._refine(place, source, head, picture, change)
+        return torch.from_numpy((picture + change).clip(0.0, 1.0)).permute(2, 0, 1).to(composite)
+
+    def _mended(self, composite: Tensor, alpha: Tensor, layer: Tensor, head: DrivenHead) -> Float[Tensor, "3 512 512"]:
+        network = self._networks.get("whole")
+        if network is None:
+            return composite
+        guide = whole_guide(self._guide, head, alpha, network.config.stem)
+        pictures = [each[None].float().to(self._device) for each in (composite, alpha, layer)]
+        corner = torch.zeros(1, 2, device=self._device)
+        return network(*pictures, self._source, guide[None].to(self._device), corner)[0]
+
+    def _refine(
+        self,
+        place: Place,
+        source: SourcePatch,
+        head: DrivenHead,
+        picture: Float[np.ndarray, "512 512 3"],
+        change: Float[np.ndarray, "512 512 3"],
+    ) -> None:
+        """Refine one place, putting its change into ``change``."""
+        share = facing(place, head)
+        if share == 0.0:
+            return
+        network = self._networks[place.part]
+        patch = cut(place, self._guide, head, picture, source, network.config.stem)
+        inputs = (each[None].to(self._device) for each in (patch.composite, patch.source, patch.guide))
+        paste(change, place, patch, network(*inputs)[0].cpu(), share)
+
+
+def _to_numpy(image: Float[Tensor, "3 h w"]) -> Float[np.ndarray, "h w 3"]:
+    return image.detach().float().permute(1, 2, 0).contiguous().cpu().numpy()

@@ -1,0 +1,188 @@
+"""The network of the inpainter: pictures and a guide in, two flows, a blend and a residual out (paper D.5).
+
+The picture is never painted anew. It is moved a little, mixed with what the source shows, and corrected, at its own
+resolution: so its sharpness is kept, and a network that has learned nothing changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class InpaintConfig:
+    """Sizes of a `UNet`."""
+
+    pictures: int
+    """Channels of the pictures, at full resolution."""
+    guides: int
+    """Channels of the guide, at 1/``stem``."""
+    stem: int = 4
+    """The body works at 1/``stem`` of the resolution."""
+    widths: tuple[int, ...] = (24, 40, 64, 96, 128)
+    """Features at each level, each half the resolution of the one before."""
+    blocks: int = 1
+    """Residual blocks at each level, on the way down and on the way up."""
+    fine: int = 8
+    """Features of the head that makes residual and blend."""
+    fine_stem: int = 2
+    """That head works at 1/``fine_stem`` of the resolution."""
+    reach: float = 24.0
+    """The flows move by less than this many pixels."""
+
+
+WHOLE = InpaintConfig(pictures=10, guides=12)
+EYES = InpaintConfig(pictures=6, guides=15, stem=2, widths=(32, 48, 64, 96), fine=16, fine_stem=1, reach=12.0)
+MOUTH = InpaintConfig(pictures=6, guides=15, stem=2, widths=(24, 40, 64, 96, 96), fine=16, fine_stem=1, reach=12.0)
+PAPER = InpaintConfig(pictures=10, guides=12, stem=2, widths=(64, 128, 256, 512, 512), blocks=2, fine=32)
+"""For 512x512 pictures and a large GPU; the paper gives the resolution and the adversarial loss, not the widths."""
+
+CORRECTION = 8
+"""Channels of `Correction`: two flows, a blend, a residual."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What the network says about a picture; all zero for a network that has learned nothing."""
+
+    flow: Float[Tensor, "b 4 h w"]
+    """Pixels by which the composite (first two channels: x, y) and the source picture (last two) are looked up."""
+    blend: Float[Tensor, "b 1 h2 w2"]
+    """Share of the source picture, -1..1."""
+    residual: Float[Tensor, "b 3 h2 w2"]
+
+
+class UNet(nn.Module):
+    """A U-shaped network without normalisation: a crop and the whole picture give the same answer."""
+
+    def __init__(self, config: InpaintConfig) -> None:
+        super().__init__()
+        widths, self.config = config.widths, config
+        self.stem = nn.Conv2d(config.pictures, widths[0], config.stem, stride=config.stem)
+        self.guide = nn.Conv2d(config.guides, widths[0], 1)
+        steps = list(zip(widths[:-1], widths[1:], strict=True))
+        self.shrink = nn.ModuleList(nn.Conv2d(wide, deep, 3, stride=2, padding=1) for wide, deep in steps)
+        self.down = nn.ModuleList(_blocks(deep, config.blocks) for _, deep in steps)
+        self.grow = nn.ModuleList(nn.Conv2d(deep, wide, 1) for wide, deep in steps)
+        self.up = nn.ModuleList(_blocks(wide, config.blocks) for wide, _ in steps)
+        self.flow = nn.Conv2d(widths[0], 4, 3, padding=1)
+        step = config.fine_stem
+        self.fine_stem = nn.Conv2d(config.pictures, config.fine, step + 2, stride=step, padding=1)
+        self.fine_in = nn.Conv2d(widths[0], config.fine, 1)
+        self.fine_mix = nn.Conv2d(2 * config.fine, config.fine, 3, padding=1)
+        self.fine_out = nn.Conv2d(config.fine, 4, 3, padding=1)
+        self._start()
+
+    def _start(self) -> None:
+        """Keep the variance through the layers, and start from no correction at all."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+        for module in (self.flow, self.fine_out):
+            nn.init.zeros_(module.weight)
+
+    def forward(self, pictures: Float[Tensor, "b p height width"], guide: Float[Tensor, "b g h w"]) -> Correction:
+        """Return the correction; height and width are multiples of ``stem`` times 2 per level."""
+        kind = self.stem.weight.dtype  # half precision where the processor knows it
+        pictures, guide = pictures.to(kind), guide.to(kind)
+        x = self.stem(pictures) + self.guide(guide)  # [B, w0, H/stem, W/stem]
+        skips = []
+        for shrink, block in zip(self.shrink, self.down, strict=True):
+            skips.append(x)
+            x = block(shrink(functional.relu(x)))
+        for grow, block, skip in zip(reversed(self.grow), reversed(self.up), reversed(skips), strict=True):
+            x = block(functional.interpolate(grow(x), scale_factor=2.0, mode="nearest") + skip)
+        return self._heads(functional.relu(x), pictures)
+
+    def _heads(self, x: Float[Tensor, "b w0 h w"], pictures: Float[Tensor, "b p height width"]) -> Correction:
+        config = self.config
+        flow = config.reach * torch.tanh(self.flow(x).float() * (4.0 / config.reach))
+        coarse = functional.interpolate(self.fine_in(x), scale_factor=config.stem / config.fine_stem, mode="bilinear")
+        detail = torch.cat((coarse, self.fine_stem(pictures)[..., : coarse.shape[-2], : coarse.shape[-1]]), dim=1)
+        fine = self.fine_out(functional.relu(self.fine_mix(functional.relu(detail)))).float()
+        return Correction(flow, torch.tanh(fine[:, :1]), fine[:, 1:])
+
+
+class Block(nn.Module):
+    """A residual block of two 3x3 convolutions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.scale = nn.Parameter(torch.full((1, width, 1, 1), 0.3))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return ``x`` and a little more."""
+        return x + self.scale * self.second(functional.relu(self.first(functional.relu(x))))
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(Block(width) for _ in range(count)))
+
+
+def look_up(
+    picture: Float[Tensor, "b 3 height width"], flow: Float[Tensor, "b 2 h w"], corner: Float[Tensor, "b 2"]
+) -> Float[Tensor, "b 3 h w"]:
+    """Return the picture at ``pixel + corner + flow``, bilinear, the border repeated.
+
+    A flow of zero gives the picture itself, bit for bit, when its edges are powers of two.
+    """
+    (height, width), (rows, columns) = picture.shape[-2:], flow.shape[-2:]
+    x = torch.arange(columns, device=flow.device) + 0.5
+    y = torch.arange(rows, device=flow.device)[:, None] + 0.5
+    place_x = (flow[:, 0] + x + corner[:, 0, None, None]) * (2.0 / width) - 1.0
+    place_y = (flow[:, 1] + y + corner[:, 1, None, None]) * (2.0 / height) - 1.0
+    place = torch.stack((place_x, place_y), dim=-1)
+    return functional.grid_sample(picture, place, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def enlarged(values: Float[Tensor, "b c h w"], height: int, width: int) -> Float[Tensor, "b c height width"]:
+    """Return a map on a finer grid; bilinear, because a shuffle of channels into pixels leaves stripes."""
+    if values.shape[-2:] == (height, width):
+        return values
+    return functional.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def apply_correction(
+    correction: Correction,
+    composite: Float[Tensor, "b 3 h w"],
+    source: Float[Tensor, "b 3 height width"],
+    base: Float[Tensor, "b 2 h w"],
+    corner: Float[Tensor, "b 2"],
+) -> Float[Tensor, "b 3 h w"]:
+    """Return the corrected picture, not clamped.
+
+    ``base`` is the flow in pixels at which ``source`` already fits the composite, ``corner`` the place of the
+    composite in the source (0 unless it is a crop).
+    """
+    height, width = composite.shape[-2:]
+    flow = enlarged(correction.flow, height, width)
+    moved = look_up(composite, flow[:, :2], torch.zeros_like(corner))
+    shown = look_up(source, base + flow[:, 2:], corner)
+    blend, residual = enlarged(torch.cat((correction.blend, correction.residual), 1), height, width).split((1, 3), 1)
+    return moved + blend * (shown - moved) + residual
+
+
+def memory_bytes(config: InpaintConfig, height: int, width: int, batch: int = 1) -> int:
+    """Return the bytes that a training step needs at least, by calculation.
+
+    Weights, gradients, EMA and Adam's two moments, and every intermediate result twice (kept, and its gradient), all
+    in 32 bits.
+    """
+    net = UNet(config).to("meta")
+    sizes: list[int] = []
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, Block)):
+            module.register_forward_hook(lambda module, inputs, output: sizes.append(output.numel()))
+    pictures = torch.empty(batch, config.pictures, height, width, device="meta")
+    net(pictures, torch.empty(batch, config.guides, height // config.stem, width // config.stem, device="meta"))
+    weights = sum(weight.numel() for weight in net.parameters())
+    # Each convolution is followed by at most one activation of the same size.
+    return 4 * (5 * weights + 2 * 2 * sum(sizes) + 2 * math.prod(pictures.shape))

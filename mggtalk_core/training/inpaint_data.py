@@ -1,0 +1,205 @@
+"""Examples for the inpainter: random crops of pairs for the whole, aligned patches for eyes and mouth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..evaluation.landmarks import eye_distance
+from ..head.model import load_head_model
+from ..render.inpaint.guide import MIRRORED, DrivenHead, HeadGuide, whole_guide
+from ..render.inpaint.networks import CONFIGS
+from ..render.inpaint.patches import PLACES, Patch, Place, cut, cut_picture, cut_source, facing, feather
+from .pairs import Pair, PairSet
+
+Example = dict[str, Tensor]
+CROP = 256
+"""Edge of the part of the crop that one example shows."""
+EYES = ((33, 133, 159, 145, 70, 105), (263, 362, 386, 374, 300, 334))
+MOUTH = ((61, 291, 0, 17, 13, 14),)
+_EYE_WEIGHT, _MOUTH_WEIGHT, _HEAD_WEIGHT, _REST_WEIGHT = 3.0, 2.0, 1.0, 0.35
+_GUIDES_KEPT = 48
+_SHUT_OR_OPEN = 0.35
+"""Cosine to the camera from which a patch is looked at."""
+
+
+class Examples(Dataset[Example]):
+    """An endless row of examples: the n-th depends on the seed and n alone, so that training goes on where it ended.
+
+    People are drawn evenly, then one of their pairs.
+    """
+
+    def __init__(self, pairs: PairSet, part: str, seed: int, crop: int = CROP) -> None:
+        self._pairs, self._part, self._seed, self._crop = pairs, part, seed, crop
+        self._people = list(pairs.by_identity.values())
+        self._kept: dict[tuple[int, int], Example | None] = {}
+
+    def __len__(self) -> int:
+        """Return a length that no training reaches."""
+        return 2**40
+
+    def __getitem__(self, number: int) -> Example:
+        """Return the n-th example."""
+        random = np.random.default_rng((self._seed, number))
+        while True:
+            person = self._people[random.integers(len(self._people))]
+            index = int(person[random.integers(len(person))])
+            example = self._make(index, random)
+            if example is not None:
+                break
+        if self._part != "eyes" and random.random() < 0.5:
+            example = mirrored(example)
+        return recoloured(example, random)
+
+    def _make(self, index: int, random: np.random.Generator) -> Example | None:
+        if self._part == "whole":
+            return cropped(whole_example(self._pairs[index]), random, self._crop)
+        places = [place for place in PLACES if place.part == self._part]
+        which = int(random.integers(len(places)))
+        key = (index, which)
+        if key not in self._kept:
+            self._kept[key] = _packed(patch_example(self._pairs[index], places[which]))
+        return _unpacked(self._kept[key])
+
+
+def whole_example(pair: Pair) -> Example:
+    """Return the whole crop of a pair: inputs of `Inpainter`, the truth and the weight of every pixel."""
+    render = pair.render.float() / 255.0
+    layer, alpha = pair.layer.float() / 255.0, render[3:]
+    guide, head = driven_guide(pair)
+    return {
+        "composite": (render[:3] + (1.0 - alpha) * layer).clamp(0.0, 1.0),
+        "alpha": alpha,
+        "layer": layer,
+        "source": pair.source.float() / 255.0,
+        "guide": whole_guide(guide, head, alpha, CONFIGS["whole"].stem),
+        "corner": torch.zeros(2),
+        "truth": pair.truth.float() / 255.0,
+        "weight": pixel_weight(pair),
+    }
+
+
+def driven_guide(pair: Pair) -> tuple[HeadGuide, DrivenHead]:
+    """Return the head model of a pair's source, and its state in the render."""
+    guide = _guide_of(_Key(pair))
+    camera = pair.fit.camera.posed(pair.rotation, pair.translation)
+    return guide, guide.driven(pair.beta, pair.gaze, camera)
+
+
+class _Key:
+    """A fit as a key: fits of one source are equal in all their numbers."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.fit = pair.fit
+        self._name = (pair.clip, pair.fit.identity.numpy().tobytes(), pair.fit.beta_s.numpy().tobytes())
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._name == other._name
+
+
+@lru_cache(_GUIDES_KEPT)
+def _guide_of(key: _Key) -> HeadGuide:
+    return HeadGuide(load_head_model(), key.fit)
+
+
+def pixel_weight(pair: Pair) -> Float[Tensor, "1 512 512"]:
+    """Return how much each pixel counts: head more than the rest, eyes and mouth most, nothing beyond the picture."""
+    weight = _REST_WEIGHT + _HEAD_WEIGHT * pair.matte.float() / 255.0
+    for kinds, extra, margin in ((EYES, _EYE_WEIGHT, 0.12), (MOUTH, _MOUTH_WEIGHT, 0.12)):
+        for points in kinds:
+            x0, y0, x1, y1 = box(pair.landmarks, points, margin)
+            weight[:, y0:y1, x0:x1] += extra
+    return weight * (pair.inside > 127)
+
+
+def box(landmarks: Float[Tensor, "478 3"], points: Sequence[int], margin: float) -> tuple[int, int, int, int]:
+    """Return x0, y0, x1, y1 of the pixels around some landmarks; ``margin`` in eye distances."""
+    chosen = landmarks[list(points), :2]
+    more = margin * eye_distance(landmarks)
+    x0, y0 = (chosen.amin(dim=0) - more).floor().clamp(0, 512).int().tolist()
+    x1, y1 = (chosen.amax(dim=0) + more).ceil().clamp(0, 512).int().tolist()
+    return x0, y0, x1, y1
+
+
+def cropped(example: Example, random: np.random.Generator, size: int) -> Example:
+    """Return a square part of an example around a random point near the middle; the source stays whole."""
+    edge = example["composite"].shape[-1]
+    stem = edge // example["guide"].shape[-1]
+    place = random.normal((edge - size) / 2.0, 0.18 * edge, 2).clip(0, edge - size)
+    x, y = (int(round(value / stem)) * stem for value in place)
+    part = dict(example)
+    for name in ("composite", "alpha", "layer", "truth", "weight"):
+        part[name] = example[name][:, y : y + size, x : x + size].contiguous()
+    part["guide"] = example["guide"][:, y // stem : (y + size) // stem, x // stem : (x + size) // stem].contiguous()
+    part["corner"] = torch.tensor([float(x), float(y)])
+    return part
+
+
+def mirrored(example: Example) -> Example:
+    """Return the example as a mirror shows it."""
+    flipped = {name: value.flip(-1) if value.dim() == 3 else value for name, value in example.items()}
+    flipped["guide"] = flipped["guide"].clone()
+    flipped["guide"][list(MIRRORED)] *= -1.0
+    if "corner" in example:
+        x, y = example["corner"].tolist()
+        flipped["corner"] = torch.tensor([example["source"].shape[-1] - example["composite"].shape[-1] - x, y])
+    return flipped
+
+
+def recoloured(example: Example, random: np.random.Generator) -> Example:
+    """Return the example in another light: gain, tint, lift and gamma, the same for all of its pictures."""
+    gain = float(np.exp(random.normal(0.0, 0.12))) * np.exp(random.normal(0.0, 0.05, 3))
+    lift, gamma = float(random.normal(0.0, 0.03)), float(np.exp(random.normal(0.0, 0.12)))
+    factor = torch.from_numpy(gain).float().view(3, 1, 1)
+    changed = dict(example)
+    for name in ("composite", "layer", "source", "truth"):
+        if name in example:
+            changed[name] = (example[name] * factor + lift).clamp(0.0, 1.0).pow(gamma)
+    return changed
+
+
+def patch_example(pair: Pair, place: Place) -> Example | None:
+    """Return a patch of a pair: inputs of `PatchRefiner`, the truth and the weights; None where it is turned away."""
+    guide, head = driven_guide(pair)
+    if facing(place, head) < _SHUT_OR_OPEN or facing(place, guide.source) < _SHUT_OR_OPEN:
+        return None
+    render = pair.render.permute(1, 2, 0).float() / 255.0
+    layer = pair.layer.permute(1, 2, 0).float() / 255.0
+    composite = (render[..., :3] + (1.0 - render[..., 3:]) * layer).numpy()
+    stem = CONFIGS[place.part].stem
+    source = cut_source(place, guide, pair.source.permute(1, 2, 0).float().div(255.0).numpy(), stem)
+    patch = cut(place, guide, head, composite, source, stem)
+    return {
+        "composite": patch.composite,
+        "source": patch.source,
+        "guide": patch.guide,
+        "truth": _cut_bytes(pair.truth, patch, place),
+        "weight": (0.1 + torch.from_numpy(feather(place))) * _cut_bytes(pair.inside, patch, place).round(),
+    }
+
+
+def _cut_bytes(picture: Tensor, patch: Patch, place: Place) -> Float[Tensor, "c h w"]:
+    return cut_picture(picture.permute(1, 2, 0).float().div(255.0).numpy(), patch.to_patch, place)
+
+
+def _packed(example: Example | None) -> Example | None:
+    """Return a patch small enough to keep thousands of them."""
+    if example is None:
+        return None
+    kept = {name: (example[name] * 255.0 + 0.5).to(torch.uint8) for name in ("composite", "source", "truth")}
+    return kept | {name: example[name].half() for name in ("guide", "weight")}
+
+
+def _unpacked(example: Example | None) -> Example | None:
+    if example is None:
+        return None
+    return {name: value.float() / (255.0 if value.dtype == torch.uint8 else 1.0) for name, value in example.items()}

@@ -1,0 +1,306 @@
+"""The loop that the training stages share: accelerate, averaged weights, checkpoints, figures and sheets."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..errors import InputError
+from ..progress import OnStep, ignore_steps
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Batch = dict[str, Tensor]
+WARM_UP = 100
+"""Steps in which the rate rises."""
+TAIL = 0.3
+"""Last share of a training of known length, in which the rate falls."""
+LEAST = 0.02
+"""Share of the rate that is left at the end."""
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How a stage is trained; it ends after ``steps`` or ``minutes``, whichever comes first, or never."""
+
+    output: Path
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 4
+    """Examples per step and process."""
+    rate: float = 1e-3
+    seed: int = 0
+    precision: str = "no"
+    """``no``, ``bf16`` or ``fp16``."""
+    resume: bool = False
+    checkpoint_minutes: float = 4.0
+    judge_minutes: float = 10.0
+    workers: int = 0
+    """Processes that make examples; 0 makes them in this one."""
+    average: float = 0.999
+    """Decay of the averaged weights, which are what is judged and shipped."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise InputError(f'Unknown precision "{self.precision}": choose no, bf16 or fp16.')
+        if self.batch < 1 or (self.steps is not None and self.steps < 1):
+            raise InputError("Steps and examples per step are counted from 1.")
+
+
+class Stage(Protocol):
+    """What is trained."""
+
+    network: nn.Module
+    critic: nn.Module | None
+    """Discriminator, if there is one."""
+
+    def examples(self) -> Dataset[Batch]:
+        """Return an endless row of examples; the n-th depends on n alone."""
+        ...
+
+    def made(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return what the network makes of a batch."""
+        ...
+
+    def losses(self, made: Tensor, batch: Batch, critic: nn.Module | None, step: int) -> dict[str, Tensor]:
+        """Return the terms of the loss, weighted: their sum is brought down."""
+        ...
+
+    def critic_loss(self, made: Tensor, batch: Batch, critic: nn.Module, step: int) -> Tensor | None:
+        """Return the discriminator's loss; None while it does not learn yet."""
+        ...
+
+    def judge(self, network: nn.Module) -> tuple[dict[str, float], Float[Tensor, "3 h w"] | None]:
+        """Return figures on data not trained on, and a sheet to look at."""
+        ...
+
+    def write(self, network: nn.Module, path: Path, step: int) -> None:
+        """Write the weights in the form in which they ship."""
+        ...
+
+
+class Numbers(Sampler[int]):
+    """Numbers of the examples that one of several processes takes, from a step on, without end."""
+
+    def __init__(self, step: int, batch: int, rank: int, processes: int) -> None:
+        self._step, self._batch, self._rank, self._processes = step, batch, rank, processes
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield a batch of neighbours per step."""
+        for step in count(self._step):
+            first = (step * self._processes + self._rank) * self._batch
+            yield from range(first, first + self._batch)
+
+
+@dataclass
+class Progress:
+    """What a checkpoint keeps beside the weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    average: dict[str, Tensor] = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what is kept."""
+        return {"step": self.step, "seconds": self.seconds, "average": self.average}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take up what was kept."""
+        self.step, self.seconds, self.average = state["step"], state["seconds"], state["average"]
+
+
+def rate_share(step: int, done: float) -> float:
+    """Return the share of the learning rate at a step: up at first, down at the end; ``done`` is 0..1."""
+    fall = max(0.0, (done - (1.0 - TAIL)) / TAIL)
+    return min(1.0, (step + 1) / WARM_UP) * (LEAST + (1.0 - LEAST) * 0.5 * (1.0 + math.cos(math.pi * min(fall, 1.0))))
+
+
+class Trainer:
+    """Trains one stage; see `train`."""
+
+    def __init__(self, stage: Stage, options: LoopOptions, accelerator: Accelerator) -> None:
+        self._stage, self._options, self._accelerator = stage, options, accelerator
+        parts = [stage.network] if stage.critic is None else [stage.network, stage.critic]
+        optimisers = [_optimiser(part, options.rate) for part in parts]
+        ready = accelerator.prepare(*parts, *optimisers)
+        self._network, self._optimiser = ready[0], ready[len(parts)]
+        self._critic, self._critic_optimiser = (None, None) if stage.critic is None else (ready[1], ready[3])
+        self._average = copy.deepcopy(accelerator.unwrap_model(self._network)).eval().requires_grad_(False)
+        self._progress = Progress(average=self._average.state_dict())
+        accelerator.register_for_checkpointing(self._progress)
+        self._board = _board(options.output) if accelerator.is_main_process else None
+        if options.resume and (options.output / "checkpoint").is_dir():
+            self._load()
+
+    def run(self, on_step: OnStep) -> None:
+        """Train to the end and leave the weights in the output folder."""
+        options, accelerator = self._options, self._accelerator
+        numbers = Numbers(self._progress.step, options.batch, accelerator.process_index, accelerator.num_processes)
+        loader = DataLoader(self._stage.examples(), options.batch, sampler=numbers, num_workers=options.workers)
+        before, start = self._progress.seconds, time.perf_counter()
+        saved = judged = start
+        batches = iter(loader)
+        while not self._over():
+            figures = self._step({name: value.to(accelerator.device) for name, value in next(batches).items()})
+            now = time.perf_counter()
+            self._progress.seconds = before + now - start
+            on_step(self._progress.step, options.steps or 0)
+            self._note("losses", figures, every=20)
+            if self._agreed(now - saved > 60.0 * options.checkpoint_minutes):
+                self._save()
+                saved = time.perf_counter()
+            if self._agreed(now - judged > 60.0 * options.judge_minutes):
+                self._judge()
+                judged = time.perf_counter()
+        self._save()
+        self._judge()
+
+    def _done(self) -> float:
+        """Return how much of the training is done, 0..1; 0 where it has no end."""
+        options, progress = self._options, self._progress
+        by_step = progress.step / options.steps if options.steps else 0.0
+        by_time = progress.seconds / (60.0 * options.minutes) if options.minutes else 0.0
+        return max(by_step, by_time)
+
+    def _over(self) -> bool:
+        return self._agreed(self._done() >= 1.0)
+
+    def _agreed(self, mine: bool) -> bool:
+        """Return the main process's answer: clocks differ, and all must save and stop at the same step."""
+        if self._accelerator.num_processes == 1:
+            return mine
+        from accelerate.utils import broadcast
+
+        return bool(broadcast(torch.tensor(float(mine), device=self._accelerator.device)).item())
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """Take one step of the network, and one of the critic where it learns."""
+        step, accelerator = self._progress.step, self._accelerator
+        share = rate_share(step, self._done())
+        with accelerator.autocast():
+            made = self._stage.made(self._network, batch)
+            losses = self._stage.losses(made, batch, self._critic, step)
+        self._descend(self._network, self._optimiser, sum(losses.values()), share)
+        figures = {name: float(value.detach()) for name, value in losses.items()}
+        if self._critic is not None:
+            with accelerator.autocast():
+                loss = self._stage.critic_loss(made.detach(), batch, self._critic, step)
+            if loss is not None:
+                self._descend(self._critic, self._critic_optimiser, loss, share)
+                figures["critic"] = float(loss.detach())
+        self._progress.step += 1
+        self._follow()
+        return figures
+
+    def _descend(self, network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, share: float) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = self._options.rate * share
+        optimiser.zero_grad()
+        self._accelerator.backward(loss)
+        self._accelerator.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Bring the averaged weights nearer; early on faster, so that the start is soon forgotten."""
+        step = self._progress.step
+        keep = min(self._options.average, (1.0 + step) / (20.0 + step))
+        weights = self._accelerator.unwrap_model(self._network).state_dict()
+        for name, value in self._average.state_dict().items():
+            value.lerp_(weights[name].to(value), 1.0 - keep)
+
+    def _save(self) -> None:
+        """Write a checkpoint beside the last one, then put it in its place."""
+        folder, accelerator = self._options.output, self._accelerator
+        part = folder / "checkpoint.part"
+        if accelerator.is_main_process:
+            shutil.rmtree(part, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(part))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            shutil.rmtree(folder / "checkpoint.old", ignore_errors=True)
+            if (folder / "checkpoint").exists():
+                (folder / "checkpoint").rename(folder / "checkpoint.old")
+            part.rename(folder / "checkpoint")
+            shutil.rmtree(folder / "checkpoint.old", ignore_errors=True)
+            self._stage.write(self._average, folder / "weights.safetensors", self._progress.step)
+        accelerator.wait_for_everyone()
+
+    def _load(self) -> None:
+        self._accelerator.load_state(str(self._options.output / "checkpoint"))
+        self._average.load_state_dict(self._progress.average)
+        self._progress.average = self._average.state_dict()
+
+    def _judge(self) -> None:
+        """Judge the averaged weights, and leave figures and a sheet."""
+        if not self._accelerator.is_main_process:
+            return
+        figures, sheet = self._stage.judge(self._average)
+        self._note("judged", figures)
+        if sheet is not None:
+            from ..media.images import write_image
+
+            write_image(self._options.output / f"sheet_{self._progress.step:07d}.png", sheet)
+            if self._board is not None:
+                self._board.add_image("sheet", sheet, self._progress.step)
+
+    def _note(self, kind: str, figures: dict[str, float], every: int = 1) -> None:
+        """Append figures to the log, and to TensorBoard where it is installed."""
+        step = self._progress.step
+        if not self._accelerator.is_main_process or step % every or not figures:
+            return
+        row = {"step": step, "minutes": round(self._progress.seconds / 60.0, 2)}
+        with (self._options.output / f"{kind}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row | {name: round(value, 5) for name, value in figures.items()}) + "\n")
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
+def _optimiser(network: nn.Module, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(network.parameters(), rate, betas=(0.9, 0.99), weight_decay=1e-4)
+
+
+def _board(folder: Path):  # noqa: ANN202
+    """Return a writer for TensorBoard, or None where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "board"))
+
+
+def train(stage: Stage, options: LoopOptions, *, on_step: OnStep = ignore_steps) -> None:
+    """Train a stage on one CPU, one GPU or several processes, as accelerate is set up.
+
+    In the output folder: ``checkpoint`` (exact resume: network, average, optimisers, step), ``weights.safetensors``
+    (the averaged weights as they ship), ``losses.jsonl``, ``judged.jsonl``, sheets, and ``board`` for TensorBoard.
+
+    Raises:
+        InputError: accelerate is missing, or the folder holds another training and ``resume`` is off.
+    """
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise InputError("Training needs accelerate: pip install accelerate.") from error
+    if (options.output / "checkpoint").exists() and not options.resume:
+        raise InputError(f"{options.output} holds a training already; give --resume or another folder.")
+    options.output.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision=options.precision, cpu=not torch.cuda.is_available())
+    Trainer(stage, options, accelerator).run(on_step)
