@@ -6,17 +6,19 @@ import argparse
 from pathlib import Path
 
 from .console import progress_bar, say
+from .train_inpaint import add_stages
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = commands.add_parser("train", help="make the head model")
+    parser = commands.add_parser("train", help="make what the package ships")
     stages = parser.add_subparsers(dest="stage", required=True)
     head = stages.add_parser("head", help="make the head model from ICT-FaceKit's raw data")
     head.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that holds ict_facekit.npz")
     head.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors")
     head.set_defaults(run=run_head)
     _add_prepare(stages)
+    add_stages(stages)
 
 
 def run_head(arguments: argparse.Namespace) -> int:

@@ -16,10 +16,11 @@ from ..progress import OnStep, ignore_steps
 from ..render.inpaint.networks import CONFIGS, PARTS, Networks, build, write_networks
 from .inpaint_data import Example, Examples
 from .inpaint_judge import PatchJudge, WholeJudge
-from .loop import Batch, LoopOptions, train
+from .loop import train
 from .losses import PatchDiscriminator, discriminator_loss, edge_loss, generator_loss, weighted_l1
 from .pairs import PairSet
 from .perceptual import Lpips
+from .stage import Batch, LoopOptions
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class InpaintStage:
     ) -> None:
         torch.manual_seed(seed)
         self.part, self._pairs, self._seed, self._crop = part, pairs, seed, crop
-        self.network: nn.Module = build(part, CONFIGS[config or part])
+        network = build(part, CONFIGS[config or part])
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)
         self._losses = losses or WEIGHTS[part]
         self.critic: nn.Module | None = PatchDiscriminator() if self._losses.adversarial > 0.0 else None
         self._lpips = Lpips() if self._losses.perceptual > 0.0 else None
@@ -132,7 +134,6 @@ def train_inpaint(
     """
     if part not in PARTS:
         raise InputError(f'Unknown part "{part}": choose {", ".join(PARTS)}.')
-    torch.set_num_threads(1) if options.workers else None
     kept = None if val is None else PairSet(val)
     stage = InpaintStage(part, PairSet(pairs), kept, seed=options.seed, config=config)
     train(stage, options, on_step=on_step)
