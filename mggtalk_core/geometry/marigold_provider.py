@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import WeightsError
-from .network_loading import needs_package
+from .network_loading import needs_package, quiet
 from .network_options import NetworkOptions, Prediction
 from .normals import unit
 
@@ -85,12 +85,15 @@ def _run(
 def _load(kind: Any, folder: Path, options: NetworkOptions) -> Any:
     half = any((folder / "unet").glob("*.fp16.safetensors"))
     try:
-        pipeline = kind.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, variant="fp16" if half else None
-        ).to(options.dtype())
+        with quiet():
+            pipeline = kind.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, variant="fp16" if half else None
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"{folder} cannot be loaded ({reason}): fetch the weights again") from error
+    for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        nn.Module.to(network, options.dtype())
     pipeline.set_progress_bar_config(disable=True)
     device = options.torch_device()
     if options.offload == "none" or device.type == "cpu":

@@ -26,6 +26,22 @@ def needs_package(package: str, provider: str) -> None:
         )
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' own progress bars off the terminal while something is loaded."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    shown = [library for library in (of_diffusers, of_transformers) if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
+
+
 def load_part(kind: Any, folder: Path, part: str) -> Any:
     """Load a network or a scheduler from its subfolder, in fp32 and for inference.
 
@@ -41,7 +57,8 @@ def load_part(kind: Any, folder: Path, part: str) -> Any:
     is_network = issubclass(kind, nn.Module)
     options = {"use_safetensors": True, "output_loading_info": True} if is_network else {}
     try:
-        loaded = kind.from_pretrained(str(folder / part), local_files_only=True, **options)
+        with quiet():
+            loaded = kind.from_pretrained(str(folder / part), local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"{folder / part} cannot be loaded ({reason}): fetch the weights again") from error
@@ -54,8 +71,9 @@ def load_part(kind: Any, folder: Path, part: str) -> Any:
 
 
 def spread_over(network: nn.Module, options: NetworkOptions) -> None:
-    """Place a network where it stays: on the device, or on the CPU if it is to be offloaded."""
+    """Give a network its precision and its place: on the device, or on the CPU if it is to be offloaded."""
     device = options.torch_device()
+    nn.Module.to(network, options.dtype())  # diffusers' own way warns about every conversion
     if device.type == "cpu" or options.offload == "model":
         return
     if options.offload == "none":

@@ -63,7 +63,7 @@ def load_geowizard(folder: Path, options: NetworkOptions) -> GeoWizard:
     _check(unet, vae, image_encoder, folder)
     couple_tasks(unet)
     for network in (unet, vae, image_encoder):
-        spread_over(network.to(options.dtype()), options)
+        spread_over(network, options)
     mean, std = _clip_normalisation(folder)
     return GeoWizard(unet, vae, image_encoder, scheduler, mean, std, options)
 
