@@ -18,10 +18,10 @@ from .head.model import load_head_model
 from .media.audio import read_sound
 from .media.images import read_image
 from .media.video_writer import VideoWriter
-from .motion.audio import motion_from_audio
 from .motion.files import read_motion
 from .motion.mix import mix_audio_video
 from .motion.motion import Motion
+from .motion.sadtalker_map import motion_from_speech
 from .motion.timing import take
 from .motion.video import motion_from_video
 from .parallel import one_thread
@@ -49,6 +49,12 @@ class Job:
     framing: str = "source"
     seed: int = 0
     max_frames: int | None = None
+    audio_model: str = "auto"
+    """What moves the mouth to sound: ``auto``, ``embedded`` or ``sadtalker``."""
+    sadtalker: Path | None = None
+    """SadTalker's weights, where no model folder holds them."""
+    look: float = 0.0
+    """How much the eyes are locked on the camera while sound drives, 0..1."""
     settings: Settings = field(default_factory=Settings)
 
 
@@ -90,7 +96,10 @@ def read_drivers(job: Job, on_step: OnStep = ignore_steps) -> Motion:
         if body is None:
             raise InputError("Nothing drives the portrait: give a sound, a driving clip or a motion file.")
         return body
-    voice = motion_from_audio(sound, fps=job.fps if body is None else body.fps, seed=job.seed, on_step=on_step)
+    fps = job.fps if body is None else body.fps
+    voice = motion_from_speech(
+        sound, fps, job.seed, model=job.audio_model, path=job.sadtalker, look=job.look, on_step=on_step
+    )
     return voice if body is None else mix_audio_video(voice, body)
 
 

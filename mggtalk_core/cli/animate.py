@@ -9,6 +9,7 @@ from pathlib import Path
 from ..animate import Job, animate
 from ..errors import InputError
 from ..media.atomic import check_outputs
+from ..motion.sadtalker_map import MODELS
 from ..weights.policy import using_policy
 from .console import progress_bar, say, write_json
 from .options import add_settings, add_view, settings_of
@@ -22,6 +23,7 @@ RANGES = {
     "yaw": (-90.0, 90.0),
     "pitch": (-90.0, 90.0),
     "seed": (0, 2**32 - 1),
+    "look": (0.0, 1.0),
 }
 """What the options may be; beyond it a head comes apart, or there is no picture at all."""
 
@@ -39,6 +41,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--framing", default="source", choices=("source", "crop"), help="whole picture or head crop")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--seed", type=int, default=0, help="seed of blinks and head motion (default: 0)")
+    parser.add_argument(
+        "--audio-model", default="auto", choices=MODELS,
+        help="what moves the mouth to sound (default: SadTalker where its weights are, embedded elsewhere)",
+    )  # fmt: skip
+    parser.add_argument("--sadtalker", type=Path, metavar="FILE", help="SadTalker_V0.0.2_256.safetensors")
+    parser.add_argument("--look", type=float, default=0.0, help="1 locks the eyes on the camera, 0 lets them wander")
     add_view(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -68,4 +76,5 @@ def job_of(arguments: argparse.Namespace) -> Job:
     inputs = (arguments.portrait, arguments.audio, arguments.video, arguments.motion)
     check_outputs((arguments.output, arguments.report), inputs)
     names = ("portrait", "output", "audio", "video", "motion", "fps", "size", "framing", "seed", "max_frames")
+    names += ("audio_model", "sadtalker", "look")
     return Job(**{name: getattr(arguments, name) for name in names}, settings=settings_of(arguments))
