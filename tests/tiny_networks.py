@@ -89,7 +89,7 @@ def write_marigold(folder, kind, seed=0, width=32, one_step=False):
     tokenizer = CLIPTokenizer.from_pretrained(str(text), model_max_length=77)
     torch.manual_seed(seed + 2)
     words = CLIPTextModel(CLIPTextConfig(vocab_size=4, bos_token_id=2, eos_token_id=3, pad_token_id=3, **CLIP))
-    parts = {"default_denoising_steps": 4, "default_processing_resolution": 768}
+    parts = {"prediction_type": kind.lower(), "default_denoising_steps": 4, "default_processing_resolution": 768}
     parts |= {"scale_invariant": True, "shift_invariant": True} if kind == "Depth" else {"use_full_z_range": True}
     pipeline = getattr(diffusers, f"Marigold{kind}Pipeline")(
         unet(seed, width), vae(seed + 1), scheduler(one_step), words, tokenizer, **parts

@@ -99,7 +99,7 @@ _GEOWIZARD_FILES = (
 )  # fmt: skip
 """Not its second network, ``unet_v2``, which wants a text encoder in place of the image's."""
 _MARIGOLD_FILES = ("*.json", "*.txt", "*.fp16.safetensors")
-_MARIGOLD_PARTS = (*_DIFFUSION_PARTS, "model_index.json", "text_encoder/*.safetensors", "tokenizer/vocab.json")
+_MARIGOLD_PARTS = (*_DIFFUSION_PARTS, "model_index.json", "text_encoder/*.safetensors", "tokenizer/tokenizer_config.json")
 
 LEDGER: tuple[Weight, ...] = (
     Weight(
