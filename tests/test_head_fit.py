@@ -226,9 +226,7 @@ def test_track_agrees_with_a_single_fit_given_its_identity():
     state = head(9, beta=expression(jawOpen=0.3))
     landmarks = tensor(seen(state))
     fit = fit_head(MODEL, landmarks, tensor(state.beta))
-    track = track_head(
-        MODEL, landmarks[None], tensor(state.beta)[None], CAMERA, 25.0, identity=fit.identity
-    )
+    track = track_head(MODEL, landmarks[None], tensor(state.beta)[None], CAMERA, 25.0, identity=fit.identity)
     np.testing.assert_allclose(track.beta[0].numpy(), fit.beta_s.numpy(), atol=0.01)
     np.testing.assert_allclose(track.rotation[0].numpy(), fit.camera.rotation.numpy(), atol=1e-3)
 

@@ -151,9 +151,7 @@ def _on_side(points: np.ndarray, corners: np.ndarray, start: int, end: int) -> n
     return weights
 
 
-def closest_on_contour(
-    points: np.ndarray, vertices: np.ndarray, contour: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def closest_on_contour(points: np.ndarray, vertices: np.ndarray, contour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return corners (the last twice) and weights of the point of an open line of vertices closest to each point."""
     start, end = vertices[contour[:-1]], vertices[contour[1:]]
     along = end - start
