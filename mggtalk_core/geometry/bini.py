@@ -65,7 +65,7 @@ def integrate_normals(
 
     """
     begin = time.perf_counter()
-    mask = mask.to(normals.device) & torch.isfinite(normals).all(0)
+    mask = mask.to(normals.device) & torch.isfinite(normals.sum(0))
     if not mask.any():
         return Integration(torch.full_like(normals[0], torch.nan, dtype=torch.float64), mask)
     stencil = Stencil.build(normals, mask, intrinsics, prior, prior_weight)
@@ -101,7 +101,8 @@ def _rounds(
     iterations = 0
     for number in range(options.max_rounds):
         tick = functools.partial(on_step, number, options.max_rounds)
-        z, used = solver.solve(stencil.anchored(z), tick)
+        # Without a prior a round neither sees nor moves the components' means.
+        z, used = solver.solve(stencil.anchored(z) if stencil.has_prior else z, tick)
         energy.append(solver.reweigh(z))
         iterations += used
         if abs(energy[-1] - before) <= options.tolerance * before:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from . import bini_kernels as kernels
@@ -17,8 +17,10 @@ from .bini_types import ROUNDING, SMALLEST_DIAGONAL, BiniOptions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GAP = 128
-"""Cells between two runs of the mask that are cheaper to run over than to leave out."""
+LINE = 64
+"""Bytes that a processor fetches at once; vectors that start with a line are not split."""
+QUANTUM = 16
+"""Runs of the mask begin and end at multiples of this many cells: nothing is left over from the widest vectors."""
 RUN = 16384
 """Longest run: float32 sums of no more terms than this keep five digits."""
 CALL_WORK = 50_000_000
@@ -35,14 +37,15 @@ class CompiledSolver:
         self.axes = [(slope.numpy(), target.numpy(), link.numpy(), far) for slope, target, link, far in stencil.axes()]
         self.weights = [np.full(count, 0.5), np.full(count, 0.5)]
         kind = np.dtype(options.precision)
-        self.conductances = [np.zeros(count, kind), np.zeros(count, kind)]
-        self.pull, self.scale, self.x, self.r, self.p, self.image = (np.zeros(count, kind) for _ in range(6))
-        self.starts, self.stops = _runs(stencil.inside.numpy().ravel())
+        self.conductances = [_zeros(count, kind), _zeros(count, kind)]
+        self.pull, self.scale, self.x, self.r, self.p, self.image = (_zeros(count, kind) for _ in range(6))
+        self.starts, self.stops = _runs(stencil.inside)
 
     def reweigh(self, z: Float[Tensor, "n"]) -> float:
         """Set all bilateral weights for the unknowns ``z``; return the energy."""
         pairs = zip(self.axes, self.weights, strict=True)
-        return sum(kernels.weights_along(z.numpy(), *axis, self.options.k, weight) for axis, weight in pairs)
+        runs = self.starts, self.stops
+        return sum(kernels.weights_along(z.numpy(), *axis, self.options.k, *runs, weight) for axis, weight in pairs)
 
     def solve(self, z: Float[Tensor, "n"], on_iterations: Callable[[], None]) -> tuple[Float[Tensor, "n"], int]:
         """Solve the linear system of the weights from ``z``; return the answer and the iterations.
@@ -57,8 +60,8 @@ class CompiledSolver:
             on_iterations()
             most = min(every, self.options.cg_iterations - used)
             done = kernels.iterate(
-                *self.conductances, self.pull, self.scale, self.x, self.r, self.p, self.image,
-                *runs, self.stencil.width, state, goal, most,
+                *self.conductances, self.pull, self.stencil.has_prior, self.scale, self.x, self.r, self.p, self.image,
+                *runs, np.uint64(self.stencil.width), state, goal, most,
             )  # fmt: skip
             used += done
             if done < most:
@@ -72,7 +75,7 @@ class CompiledSolver:
         for axis, weight, conductance in zip(self.axes, self.weights, self.conductances, strict=True):
             kernels.edges_along(z, *axis, weight, conductance, diagonal, right, residual)
         prior, goal = self.stencil.prior.numpy(), self.options.cg_tolerance**2 * (right @ right)
-        if bool(self.stencil.prior_weight.any()):
+        if self.stencil.has_prior:
             inside = self.stencil.order.numpy()
             pull = self.stencil.prior_weight.numpy() * np.median(diagonal[inside])
             self.pull[:] = pull
@@ -87,13 +90,24 @@ class CompiledSolver:
         return np.array([residual @ residual, residual @ (scale * residual), 0.0, 0.0]), goal
 
 
-def _runs(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return first and last-plus-one cell of the stretches to work on: the mask, with short gaps filled."""
-    cells = np.flatnonzero(inside)
-    breaks = np.flatnonzero(np.diff(cells) > GAP)
+def _zeros(count: int, kind: np.dtype) -> NDArray[np.floating]:
+    """Return zeros that start with a line of the cache."""
+    memory = np.zeros(count * kind.itemsize + LINE, np.uint8)
+    first = -memory.ctypes.data % LINE
+    return memory[first : first + count * kind.itemsize].view(kind)
+
+
+def _runs(inside: Bool[Tensor, "rows width"]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return first and last-plus-one cell of the stretches to work on: the mask in whole blocks, short gaps filled."""
+    flat = inside.flatten().numpy()
+    blocks = np.unique(np.flatnonzero(flat) // QUANTUM)
+    breaks = np.flatnonzero(np.diff(blocks) > 2)
+    first, last = blocks[np.r_[0, breaks + 1]] * QUANTUM, (blocks[np.r_[breaks, len(blocks) - 1]] + 1) * QUANTUM
+    # The rows of the border are nobody's: their cells have neighbours outside the arrays.
+    first, last = np.maximum(first, inside.shape[1]), np.minimum(last, len(flat) - inside.shape[1])
     starts, stops = [], []
-    for start, stop in zip(cells[np.r_[0, breaks + 1]], cells[np.r_[breaks, len(cells) - 1]] + 1, strict=True):
-        cuts = np.linspace(start, stop, -(-(stop - start) // RUN) + 1).astype(np.int64)
+    for start, stop in zip(first, last, strict=True):
+        cuts = np.append(np.arange(start, stop, RUN), stop).astype(np.uint64)
         starts.append(cuts[:-1])
         stops.append(cuts[1:])
     return np.concatenate(starts), np.concatenate(stops)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -45,6 +46,11 @@ class Stencil:
     sizes: Int[Tensor, "components"]
     anchor: float = 0.0
     """Mean depth of the components that no prior reaches."""
+
+    @cached_property
+    def has_prior(self) -> bool:
+        """Whether any pixel is drawn to a prior."""
+        return bool(self.prior_weight.any())
 
     @property
     def width(self) -> int:
