@@ -55,3 +55,13 @@ def test_the_picture_shows_the_graph(opened):
     with Image.open(opened["picture"]) as picture:
         colours = picture.convert("RGB").resize((95, 50)).getcolors(maxcolors=95 * 50)
     assert len(colours) > 300, "the canvas is nearly empty"
+
+
+def test_a_rig_shows_the_sliders_that_are_used_and_those_that_many_need(opened):
+    rigs = [node for node in opened["nodes"] if node["type"] == "MGGExpressionRig"]
+    assert len(rigs) == 3
+    for rig in rigs:
+        assert {"mouthSmileLeft", "eyeBlinkRight", "head_yaw", "gaze_left_yaw", "all_sliders"} <= set(rig["shown"])
+        assert len(rig["shown"]) < 45 and len(rig["hidden"]) > 20
+        assert set(rig["hidden"]) == {0}, "a slider that does something is hidden"
+        assert rig["height"] < 1400

@@ -53,9 +53,13 @@ try {
   });
   await page.waitForTimeout(4000);
   await page.screenshot({ path: picture });
-  const nodes = await page.evaluate(() => window.app.graph._nodes.map((node) => (
-    { id: node.id, type: node.type, pictures: node.imgs?.length ?? 0, size: [...node.size], errors: !!node.has_errors }
-  )));
+  const nodes = await page.evaluate(() => window.app.graph._nodes.map((node) => ({
+    type: node.type,
+    pictures: node.imgs?.length ?? 0,
+    height: node.size[1],
+    shown: (node.widgets ?? []).filter((field) => !field.hidden).map((field) => field.name),
+    hidden: (node.widgets ?? []).filter((field) => field.hidden).map((field) => field.value),
+  })));
   const outcome = await page.evaluate(() => window.outcome);
   process.stdout.write(JSON.stringify({ version: browser.version(), outcome, prompt, nodes, errors }));
 } finally {

@@ -163,7 +163,7 @@ many as you like through **previous**; the curves in the node show what all of t
 - Left and right are the person's, not yours.
 - For one pose as a picture: `move_seconds` 0, and take a frame of the video.
 
-Rarely used sliders are under the node's advanced inputs.
+Rarely used sliders come out with the button *Show all sliders* (in Nodes 2.0: *Show advanced inputs*).
 """,
                 330,
             ),

@@ -37,8 +37,12 @@ def height_of(node: Node, info: Info) -> int:
     if node.height is not None:
         return node.height
     inputs = list(inputs_of(info, node.kind))
-    fields = sum(is_widget(spec, options) for _, spec, options in inputs)
-    sockets = max(len(inputs) - fields, len(info[node.kind]["output"]))
+    widgets = {name: options for name, spec, options in inputs if is_widget(spec, options)}
+    sockets = max(len(inputs) - len(widgets), len(info[node.kind]["output"]))
+    # Of a rig's rare sliders only those that are used are shown, and a button for the others.
+    folded = node.kind == "MGGExpressionRig"
+    away = {name for name, options in widgets.items() if folded and options.get("advanced") and name not in node.values}
+    fields = len(widgets) - len(away) + folded
     return TITLE + ROW * sockets + FIELD * fields + PICTURES.get(node.kind, 10)
 
 
