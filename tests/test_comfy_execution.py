@@ -223,6 +223,40 @@ def test_the_head_goes_through_a_file_and_back_into_the_core(run, client, object
         np.testing.assert_allclose(second[name], first[name], rtol=1e-3, atol=1e-3)
 
 
+def test_splats_of_the_core_are_drawn_where_the_core_draws_them(run, client, object_info):
+    if "CreateCameraInfo" not in object_info:
+        pytest.skip("this ComfyUI has no splats")
+    aim = {"mode": "orbit", "mode.yaw": 35.0, "mode.pitch": 10.0, "mode.distance": 9.0, "target_z": -0.8}
+    prompt = {
+        **stages(),
+        "splat": node("MGGToSplat", gaussians=["gaussians", 0]),
+        "moved": node("TransformSplat", splat=["splat", 0], translate_x=0.4, rotate_y=15.0),
+        "camera": node("CreateCameraInfo", **aim),
+        "theirs": node(
+            "RenderSplat", splat=["moved", 0], camera_info=["camera", 0], width=256, height=256, sharpen=1.0
+        ),
+        "ours": node("MGGSplatRender", gaussians=["moved", 0], camera_info=["camera", 0], size=256),
+        "labels": node("MGGSplatRender", gaussians=["gaussians", 0], count=1, size=256, view="labels"),
+        **{f"{name} mask": node("MaskToImage", mask=[name, 1]) for name in ("theirs", "ours")},
+        **{f"save {name}": node("SaveImage", images=[name, 0], filename_prefix=name) for name in RENDERED},
+    }
+    done = run(prompt)
+    assert done.status == "success", done.error
+    theirs, ours, *covered, labels = (
+        np.asarray(Image.open(client.path(shown(done, f"save {name}"))).convert("RGB")).astype(float)
+        for name in RENDERED
+    )
+    first, second = (mask[..., 0] > 127 for mask in covered)
+    assert 0.05 < first.mean() < 0.8
+    # The core's pixels lie half a pixel beside ours.
+    assert (first & second).sum() / (first | second).sum() > 0.93
+    assert np.abs(theirs - ours)[first & second].mean() < 20
+    assert (labels.max(axis=2) - labels.min(axis=2)).max() > 60, "labels have colours"
+
+
+RENDERED = ("theirs", "ours", "theirs mask", "ours mask", "labels")
+
+
 def shown(run, name):
     return next(iter(run.outputs[name].values()))[0]
 
