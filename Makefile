@@ -1,6 +1,6 @@
 # make demo [PORTRAIT=picture] [AUDIO=sound]   a talking video from a picture
 # make test                                    the tests, also in a real ComfyUI and its front end; set up from nothing
-# make test-all                                the same, and in older ComfyUIs
+# make test-all                                the same, in older ComfyUIs, and with ten minutes of speech
 # make workflows                               the example workflows, their thumbnails and the pictures of the help, anew
 # make lint                                    style
 # make bench [BENCH=pipeline|render|bini]      seconds and frames per second on this machine
@@ -23,7 +23,7 @@ test: $(VENV)/.installed-tests comfy
 	MGGTALK_COMFY=$(COMFY) $(RUN) -m pytest $(TESTS)
 
 test-all: $(VENV)/.installed-tests comfy comfy-all
-	MGGTALK_COMFY=$(COMFY) $(RUN) -m pytest $(TESTS)
+	MGGTALK_LONG=1 MGGTALK_COMFY=$(COMFY) $(RUN) -m pytest $(TESTS)
 
 workflows: comfy
 	$(RUN) -m tests.comfy.make_workflows $(COMFY)
