@@ -17,6 +17,7 @@ from .clock import StageClock
 from .gaussians.calibrate import RenderFunction
 from .gaussians.gaussians import Gaussians
 from .gaussians.predict import AnalyticSequence, predict_gaussians
+from .geometry.network_options import NetworkOptions
 from .geometry.points import HeadPoints
 from .geometry.reconstruct import reconstruct_surface
 from .geometry.surface import Surface
@@ -48,6 +49,8 @@ class Settings:
     face: int | None = None
     """Which face of the picture, counted from the largest; None takes the largest."""
     provider: str = "mesh"
+    networks: NetworkOptions = NetworkOptions()
+    """How the providers that are networks run, and where their weights are."""
     backend: str = "auto"
     torso: str = "hold"
     reference: str = "first"
@@ -122,7 +125,9 @@ def build_head(
         fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
     on_step(2, BUILD_STEPS)
     with clock("surface"):
-        surface = reconstruct_surface(portrait, fit, model, provider=settings.provider, on_step=_during(on_step, 2))
+        surface = reconstruct_surface(
+            portrait, fit, model, provider=settings.provider, networks=settings.networks, on_step=_during(on_step, 2)
+        )
     on_step(3, BUILD_STEPS)
     with clock("symmetry"):
         points = symmetric_geometry(surface, model)
@@ -141,12 +146,18 @@ def surface_of(
     *,
     depth: Float[Tensor, "512 512"] | None = None,
     normals: Float[Tensor, "3 512 512"] | None = None,
+    detect_signs: bool = False,
+    networks: NetworkOptions | None = None,
+    prior_weight: float = 1.0,
     on_step: OnStep = ignore_steps,
 ) -> Surface:
-    """Fit the head model to a portrait and reconstruct the surface that is seen (eq. 1)."""
+    """Fit the head model to a portrait and reconstruct the surface that is seen (eq. 1); see `reconstruct_surface`."""
     model = load_head_model()
     fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
-    return reconstruct_surface(portrait, fit, model, provider=provider, depth=depth, normals=normals, on_step=on_step)
+    return reconstruct_surface(
+        portrait, fit, model, provider=provider, depth=depth, normals=normals, detect_signs=detect_signs,
+        networks=networks, prior_weight=prior_weight, on_step=on_step,
+    )  # fmt: skip
 
 
 def driven_points(points: HeadPoints, motion: Motion, settings: Settings | None = None) -> DrivenPoints:

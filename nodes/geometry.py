@@ -13,7 +13,10 @@ from ..mggtalk_core.pipeline import surface_of
 from ..mggtalk_core.portrait.on_crop import on_crop
 from ..mggtalk_core.portrait.portrait import Portrait
 from .convert import mask_planes, to_image
+from .depth_networks import network_inputs, network_options
+from .estimate import say
 from .maps import depth_picture, given_maps, normal_picture
+from .models import weights_policy
 from .packages import needs_packages
 from .preview import points_sheet, show, side_by_side
 from .progress import Steps
@@ -39,11 +42,11 @@ def map_inputs() -> list[io.Input]:
         advanced(
             io.Combo.Input(
                 "normal_style",
-                options=["opengl", "directx"],
+                options=["opengl", "directx", "auto"],
                 default="opengl",
                 optional=True,
-                tooltip="opengl: green points up (Blender, MoGe's default). directx: green points down. The "
-                "wrong one turns bumps into dents.",
+                tooltip="opengl: green points up (Blender, MoGe's default). directx: green points down. The wrong one "
+                "turns bumps into dents, and the node says so. auto: whichever follows the fitted head.",
             )
         ),
         MOGE_GEOMETRY.Input(
@@ -77,12 +80,14 @@ class MGGDepthBINI(io.ComfyNode):
                 PORTRAIT.Input("portrait", tooltip="From Load Portrait."),
                 io.Combo.Input(
                     "provider",
-                    options=["mesh", "given"],
+                    options=["mesh", "given", "geowizard", "marigold"],
                     default="mesh",
                     tooltip="mesh: the fitted head model, inflated under the hair; needs nothing else. given: the maps "
-                    "connected below, scaled onto the fitted head. A connected map counts as given anyway.",
+                    "connected below, scaled onto the fitted head. A connected map counts as given anyway. geowizard "
+                    "(the paper's), marigold: diffusion networks of 5 GB, best on a GPU.",
                 ),
                 *map_inputs(),
+                *network_inputs(),
             ],
             outputs=[
                 SURFACE.Output(
@@ -108,10 +113,19 @@ class MGGDepthBINI(io.ComfyNode):
         normal_style: str = "opengl",
         moge_geometry: Any = None,
         da3_geometry: Any = None,
+        prior_weight: float = 1.0,
+        download: bool = True,
+        **network: Any,
     ) -> io.NodeOutput:
         """Reconstruct the surface."""
         maps = given_maps(portrait, depth, normals, normal_style, moge_geometry, da3_geometry)
-        surface = surface_of(portrait, provider, depth=maps.depth, normals=maps.normals, on_step=Steps())
+        with weights_policy(download):
+            surface = surface_of(
+                portrait, provider, **maps._asdict(), networks=network_options(provider, **network),
+                prior_weight=prior_weight, on_step=Steps(),
+            )  # fmt: skip
+        if surface.remarks:
+            say(" ".join(surface.remarks), cls)
         near, towards = to_image(depth_picture(surface)), to_image(normal_picture(surface))
         return io.NodeOutput(surface, near, towards, ui=show(side_by_side(near, towards), cls))
 

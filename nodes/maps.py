@@ -19,21 +19,24 @@ class Maps(NamedTuple):
 
     depth: Float[Tensor, "512 512"] | None
     normals: Float[Tensor, "3 512 512"] | None
+    detect_signs: bool
+    """Whether the signs of the normals are to be found out."""
 
 
 def given_maps(portrait: Portrait, depth: Any, normals: Any, style: str, moge: Any, da3: Any) -> Maps:
     """Return what is connected: pictures go before geometries, MoGe before Depth Anything."""
-    found_depth = found_normals = None
+    found_depth, found_normals, detect = None, None, False
     for geometry in (moge, da3):
         if geometry is not None and found_depth is None and "depth" in geometry:
             found_depth = _numbers(geometry["depth"][:1], portrait)[0]
     if moge is not None and "normal" in moge:
-        found_normals = _numbers(moge["normal"][0].movedim(-1, 0), portrait)
+        found_normals, detect = _numbers(moge["normal"][0].movedim(-1, 0), portrait), True
     if depth is not None:
         found_depth = on_crop(one_picture(depth), portrait).mean(dim=0)
     if normals is not None:
         found_normals = normals_of_picture(on_crop(one_picture(normals), portrait), style)
-    return Maps(found_depth, found_normals)
+        detect = style == "auto"
+    return Maps(found_depth, found_normals, detect)
 
 
 def _numbers(values: Float[Tensor, "c h w"], portrait: Portrait) -> Float[Tensor, "c 512 512"]:
@@ -45,7 +48,7 @@ def _numbers(values: Float[Tensor, "c h w"], portrait: Portrait) -> Float[Tensor
 def normals_of_picture(picture: Float[Tensor, "3 h w"], style: str) -> Float[Tensor, "3 h w"]:
     """Return the normals in camera axes that a normal map's colours stand for, NaN where it is black."""
     x, y, z = (2.0 * picture - 1.0).unbind(0)
-    normals = torch.stack((x, -y if style == "opengl" else y, -z))
+    normals = torch.stack((x, y if style == "directx" else -y, -z))
     return torch.where(picture.sum(dim=0) > 0.05, normals, torch.full_like(normals, torch.nan))
 
 

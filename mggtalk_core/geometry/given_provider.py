@@ -109,15 +109,20 @@ def _signed(
     """Return normals in camera axes with what is to be said of them."""
     found: Orientation = orientation_of(normals, head, face)
     if not detect:
-        if found.is_sure and found.signs != (1, 1, 1):
-            wrong = " and ".join(axis for axis, sign in zip("xyz", found.signs, strict=True) if sign < 0)
-            return normals, (f"Normal {whose}: its {wrong} points against the fitted head's; is the style right?",)
-        return normals, ()
+        return normals, _doubts(found, whose)
     if not found.is_sure:
         raise InputError(
             f"The normal {whose} does not resemble the face, so its axes cannot be told: say its style, or use 'mesh'."
         )
     return oriented(normals, found), (f"Normal {whose}: {found}.",)
+
+
+def _doubts(found: Orientation, whose: str) -> tuple[str, ...]:
+    """Return what speaks against normals whose signs were said by the user."""
+    if not found.is_sure:
+        return (f"Normal {whose}: it hardly follows the fitted head; is it of this picture?",)
+    wrong = " and ".join(axis for axis, sign in zip("xyz", found.signs, strict=True) if sign < 0)
+    return (f"Normal {whose}: its {wrong} points against the fitted head's; is the style right?",) if wrong else ()
 
 
 def align_depth(

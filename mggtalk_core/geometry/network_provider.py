@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from ..errors import InputError
 from ..portrait.portrait import Portrait
 from ..progress import OnStep, ignore_steps
+from ..weights.ledger import find_weight
 from ..weights.patience import Work, run_patiently
 from ..weights.resolver import check_licence, resolve, resolve_at
 from . import marigold_provider
@@ -24,6 +25,8 @@ from .normals import unit
 WEIGHTS = {"geowizard": ("geowizard",), "marigold": marigold_provider.WEIGHTS}
 """Rows of the ledger that each provider needs."""
 NETWORKS = tuple(WEIGHTS)
+WORKING_BYTES = 3e9
+"""What the autoencoder's largest layer takes at 768 pixels, with a margin."""
 BLANK = 1.0
 """White: what a cut-out head lies on."""
 
@@ -66,6 +69,15 @@ def network_prediction(
 
     # The layers of a large network take longer than progress may be silent, so they work on a thread of their own.
     return _on_crop(run_patiently(work, options.steps * len(folders), on_step), portrait.crop.shape[-1])
+
+
+def needed_bytes(provider: str, options: NetworkOptions) -> int:
+    """Return how much memory of the GPU a provider takes, roughly: its weights, and the largest layer at work."""
+    largest = max(find_weight(name).size or 0 for name in WEIGHTS[provider])
+    stored = 4 if provider == "geowizard" else 2  # bytes a number takes in the files
+    weights = largest * options.dtype().itemsize / stored
+    kept = {"none": 1.0, "model": 0.7, "sequential": 0.0}[options.offload]
+    return int(kept * weights + WORKING_BYTES * (options.pixels() / 768) ** 2)
 
 
 def _folder(name: str, index: int, options: NetworkOptions, on_step: OnStep) -> Path:
