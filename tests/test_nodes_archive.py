@@ -48,7 +48,8 @@ def names():
 def test_the_pack_loads_from_the_archive_alone(names, tmp_path):
     folder = unpack(REPO, tmp_path / "Some other name")
     command = [sys.executable, "-c", LOADING, str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPO)
+    assert result.returncode == 0, result.stderr[-1000:]
     nodes, strays, core, web = json.loads(result.stdout)
     assert nodes == sorted(NODES)
     assert not strays and not core, "modules come from the checkout"
@@ -61,7 +62,7 @@ def test_nothing_needless_is_in_it(names):
     assert sum(sizes.values()) < TOTAL_MB
     assert max(sizes.values()) < FILE_MB
     kinds = {Path(name).suffix for name in names if "/" in name}
-    assert kinds <= {".py", ".csv", ".safetensors", ".json", ".md", ".jpg", ".js", ".mp4", ".ogg"}
+    assert kinds <= {".py", ".txt", ".csv", ".safetensors", ".json", ".md", ".jpg", ".js", ".mp4", ".ogg"}
 
 
 def test_nothing_private_is_in_it(names):
