@@ -69,7 +69,7 @@ def integrate_normals(
     if not mask.any():
         return Integration(torch.full_like(normals[0], torch.nan, dtype=torch.float64), mask)
     stencil = Stencil.build(normals, mask, intrinsics, prior, prior_weight)
-    if stencil.agrees(options.agreement):
+    if stencil.agrees(options.agreement, options.k):
         z, energy, iterations, agreed = stencil.prior, [], 0, True
     else:
         first = None if start is None else stencil.unknowns(start)

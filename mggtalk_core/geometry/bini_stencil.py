@@ -14,6 +14,8 @@ from torch.nn.functional import pad
 from ..errors import InputError
 
 Intrinsics = tuple[float, float, float, float]
+AGREEING = 0.95
+"""Share of the slopes that must agree before a prior counts as the answer."""
 FLIPPED = "The normals point away from the viewer: flip their sign (nz < 0 faces the camera)."
 
 
@@ -108,24 +110,27 @@ class Stencil:
         moved[self.order] += shift.repeat_interleave(self.sizes, output_size=len(self.order))
         return moved
 
-    def agrees(self, tolerance: float) -> bool:
-        """Return whether the prior knows every pixel and its slopes are the normals' own, within ``tolerance``."""
-        inside = self.inside.flatten()
-        known = bool((self.prior_weight > 0)[inside].all())
-        return known and self.disagreement(self.prior) < tolerance
+    def agrees(self, tolerance: float, k: float) -> bool:
+        """Return whether the prior knows every pixel and nearly all of its slopes are the normals' own.
 
-    def disagreement(self, z: Float[Tensor, "n"]) -> float:
-        """Return the root mean square of slope times central derivative less its target: 0.01 is 0.6 degrees.
-
-        Central differences, because one-sided ones are off by half of what the surface bends within a pixel.
+        What is compared is slope times derivative and its target, by ``tolerance``. The derivative is the bilateral
+        one: central where the surface is smooth (a one-sided one would be off by half of what it bends within a pixel),
+        from the continuous side at a jump. Beside jumps few pixels agree with anything: hence `AGREEING`.
         """
-        total = z.new_zeros(())
+        if not bool((self.prior_weight > 0)[self.order].all()):
+            return False
+        equations, agreeing = 0, 0
         for slope, target, link, far in self.axes():
-            step = (z.roll(-far) - z) * link
-            before, after = link.roll(far), link
-            derivative = (step + step.roll(far)) / (before + after).clamp(min=1.0)
-            total += ((slope * derivative - target).square() * ((before + after) > 0)).sum()
-        return float((total / len(self.order)).sqrt())
+            behind = link.roll(far)
+            forward = slope * (self.prior.roll(-far) - self.prior) * link
+            backward = slope * (self.prior - self.prior.roll(far)) * behind
+            w = torch.sigmoid(k * (backward.square() - forward.square()))
+            # Where one neighbour is missing, the other one's difference is all there is.
+            w = torch.where(link == 0, 0.0, torch.where(behind == 0, 1.0, w))
+            close = (w * forward + (1 - w) * backward - target).abs() < tolerance
+            known = (link + behind) > 0
+            equations, agreeing = equations + int(known.sum()), agreeing + int((close & known).sum())
+        return agreeing > AGREEING * equations
 
     def axes(self) -> tuple[tuple[Float[Tensor, "n"], Float[Tensor, "n"], Float[Tensor, "n"], int], ...]:
         """Return slope, target, link and the distance to the next cell, for x and for y."""

@@ -25,9 +25,9 @@ class BiniOptions:
     cg_iterations: int = 5000
     precision: Precision = "float64"
     """Numbers of the conjugate gradients. Depth, weights and the residual of every round are float64 with either."""
-    agreement: float = 0.01
-    """Normals and prior agree where their slopes differ by less than this, in the mean square over the mask: the prior
-    is the answer then. In units of the normal, so 0.01 is 0.6 degrees; 0 always integrates."""
+    agreement: float = 0.02
+    """Normals and prior agree where nearly all slopes differ by less than this: the prior is the answer then. In units
+    of the normal, so 0.02 is a degree; 0 always integrates."""
 
 
 ROUNDING = 1e-10

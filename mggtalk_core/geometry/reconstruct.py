@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import conv_transpose2d
 
 from ..errors import InputError
 from ..head.camera import Camera
@@ -25,13 +24,11 @@ from .normals import normals_of_depth, rays
 from .surface import Surface
 
 PROVIDERS = ("mesh", "given", *NETWORKS)
-STRIDE = 2
-"""BINI sees every second pixel of the crop: 256x256."""
-SURE_WEIGHT = 1.0
+SURE_WEIGHT = 0.25
 """``lambda`` where the depth is the head model's own: normals only smooth its facets."""
-LOOSE_WEIGHT = 1e-3
+LOOSE_WEIGHT = 2.5e-4
 """``lambda`` elsewhere: normals decide the shape, the prior where it floats."""
-FUSION = BiniOptions(tolerance=1e-3, max_rounds=6)
+FUSION = BiniOptions(tolerance=1e-3, max_rounds=6, precision="float32")
 """The prior is near the answer already, and it starts the first round, so few rounds are left to do."""
 
 
@@ -113,34 +110,13 @@ def _estimate(
 def fuse(
     estimate: Estimate, camera: Camera, on_step: OnStep = ignore_steps, *, prior_weight: float = 1.0
 ) -> Float[Tensor, "height width"]:
-    """Return the depth that agrees with the estimate's normals and, softly, with its depth (eq. 1).
-
-    The integration runs on every second pixel; what it changes is interpolated and added to the estimate's depth, whose
-    own detail and occlusion edges stay as sharp as the picture.
-    """
-    coarse = estimate.depth[::STRIDE, ::STRIDE]
-    mask = estimate.mask[::STRIDE, ::STRIDE]
-    cx, cy = camera.center
-    # The first pixel's centre, at 0.5, must stay where it is: it is the centre of the first coarse pixel too.
-    center = (cx - 0.5) / STRIDE + 0.5, (cy - 0.5) / STRIDE + 0.5
-    focal = camera.focal / STRIDE
-    weight = prior_weight * torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT)[::STRIDE, ::STRIDE]
+    """Return the depth that agrees with the estimate's normals and, softly, with its depth (eq. 1)."""
+    weight = prior_weight * torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT)
     result = integrate_normals(
-        estimate.normals[:, ::STRIDE, ::STRIDE], mask, intrinsics=(focal, focal, *center),
-        prior=coarse, prior_weight=weight, start=coarse, options=FUSION, on_step=on_step,
+        estimate.normals, estimate.mask, intrinsics=(camera.focal, camera.focal, *camera.center),
+        prior=estimate.depth, prior_weight=weight, start=estimate.depth, options=FUSION, on_step=on_step,
     )  # fmt: skip
-    change = torch.where(result.mask, result.depth.to(coarse) - coarse, torch.zeros_like(coarse))
-    return estimate.depth + _upsample(change, result.mask)[: camera.height, : camera.width]
-
-
-def _upsample(
-    values: Float[Tensor, "rows columns"], known: Bool[Tensor, "rows columns"]
-) -> Float[Tensor, "height width"]:
-    """Interpolate bilinearly between every second pixel, using known values only; 0 where there are none near."""
-    kernel = values.new_tensor([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])[None, None]
-    pair = torch.stack((values * known, known.to(values)))[:, None]
-    total, weight = conv_transpose2d(pair, kernel, stride=STRIDE, padding=1, output_padding=1)[:, 0]
-    return total / weight.clamp(min=0.25)
+    return torch.where(result.mask, result.depth.to(estimate.depth), estimate.depth)
 
 
 def _surface(
