@@ -28,6 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     render.add_argument("--comfyui-python", metavar="PYTHON", help="the Python that runs it; default: this one")
     render.set_defaults(run=run_render)
     bini = kinds.add_parser("bini", help="bilateral normal integration")
+    bini.add_argument("--objects", type=Path, metavar="FOLDER", help="DiLiGenT's objects; default: a made-up one")
     bini.set_defaults(run=run_bini)
     for sub in (pipeline, render, bini):
         sub.add_argument("--report", type=Path, metavar="OUT.json")
@@ -66,7 +67,9 @@ def run_bini(arguments: argparse.Namespace) -> int:
     from ..evaluation.speed_bini import benchmark_bini
 
     check_outputs((arguments.report,))
-    return _finish(arguments, benchmark_bini())
+    with progress_bar("objects", unit="object") as on_step:
+        result = benchmark_bini(arguments.objects, on_step=on_step)
+    return _finish(arguments, result)
 
 
 def _finish(arguments: argparse.Namespace, result: dict[str, Any]) -> int:
