@@ -62,15 +62,19 @@ def pieces(sound: Sound) -> Iterator[Piece]:
         yield Piece(mono.samples[0].numpy(), start, frames, start - first)
 
 
-def band_levels(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
-    """Return the level in dB of each frame of a piece: the whole band above 60 Hz, and the band of open vowels."""
+def windows(piece: Piece) -> np.ndarray:
+    """Return the samples under the 25 ms window of each frame of a piece [frames,400]; beyond its ends they are 0."""
     need = (piece.lead + piece.frames) * _HOP + _WINDOW
     padded = np.zeros(need, dtype=np.float32)
     half = (_WINDOW - _HOP) // 2
     count = min(len(piece.samples), need - half)
     padded[half : half + count] = piece.samples[:count]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[piece.lead * _HOP :: _HOP][: piece.frames]
-    power = np.abs(np.fft.rfft(windows * np.hanning(_WINDOW), _FFT)) ** 2 / (_WINDOW * _FFT)
+    return np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[piece.lead * _HOP :: _HOP][: piece.frames]
+
+
+def band_levels(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+    """Return the level in dB of each frame of a piece: the whole band above 60 Hz, and the band of open vowels."""
+    power = np.abs(np.fft.rfft(windows(piece) * np.hanning(_WINDOW), _FFT)) ** 2 / (_WINDOW * _FFT)
     frequency = np.fft.rfftfreq(_FFT, 1.0 / SAMPLE_RATE)
     return _level(power[:, frequency >= 60.0]), _level(power[:, (frequency >= _VOWELS[0]) & (frequency < _VOWELS[1])])
 

@@ -1,0 +1,149 @@
+"""The mouth net: log-mel spectra in, mouth and jaw out. A whole network on one page."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+from ..weights.ledger import LEDGER
+from ..weights.policy import current_policy
+from ..weights.resolver import resolve
+from .mel import BANDS, MEL_RATE, silence_frame
+
+WEIGHTS = "audio_net.safetensors"
+STRIDE = 4
+"""Spectra that are taken together: what the net computes is 25 steps a second."""
+PHASES = 2
+"""Frames that come out of each step."""
+NET_RATE = MEL_RATE * PHASES // STRIDE
+"""Frames per second that come out; frame i is centred at (i + 0.5) / 50 s."""
+CHUNK = 750
+"""Steps computed at once (30 s)."""
+
+
+@dataclass(frozen=True)
+class MouthNetConfig:
+    """Sizes of the net."""
+
+    channels: int = 128
+    kernel: int = 3
+    dilations: tuple[int, ...] = (1, 2, 4, 2, 1)
+    outputs: tuple[str, ...] = ()
+    """Blendshapes that come out, and what else does."""
+
+    @property
+    def reach(self) -> int:
+        """Steps (1/25 s) on either side of a step that it depends on; also the look-ahead of a stream."""
+        return sum(self.dilations) * (self.kernel // 2)
+
+
+class Block(nn.Module):
+    """x + pointwise(gelu(norm(dilated(x)))): only frames with their whole surroundings come out."""
+
+    def __init__(self, channels: int, kernel: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.margin = dilation * (kernel // 2)
+        self.dilated = nn.Conv1d(channels, channels, kernel, dilation=dilation)
+        self.norm = nn.LayerNorm(channels)  # over the channels of each frame alone: chunks are exact
+        self.pointwise = nn.Conv1d(channels, channels, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "batch channels time"]) -> Float[Tensor, "batch channels shorter"]:
+        """Return the frames that have all of their surroundings."""
+        y = self.norm(self.dilated(x).transpose(1, 2)).transpose(1, 2)
+        return x[:, :, self.margin : -self.margin] + self.dropout(self.pointwise(F.gelu(y)))
+
+
+class MouthNet(nn.Module):
+    """Dilated convolutions over log-mel frames; an output depends on `MouthNetConfig.reach` steps on either side."""
+
+    def __init__(self, config: MouthNetConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = nn.Conv1d(BANDS, config.channels, STRIDE, stride=STRIDE)
+        self.blocks = nn.Sequential(*(Block(config.channels, config.kernel, d, dropout) for d in config.dilations))
+        self.head = nn.Conv1d(config.channels, PHASES * len(config.outputs), 1)
+
+    def forward(self, mel: Float[Tensor, "batch 80 mels"]) -> Float[Tensor, "batch outputs frames"]:
+        """Return the frames of mels / 4 - 2 reach steps: the surroundings are given with the spectrum."""
+        steps = self.head(self.blocks(F.gelu(self.stem(mel))))
+        batch, _, count = steps.shape
+        return steps.view(batch, PHASES, -1, count).permute(0, 2, 3, 1).reshape(batch, -1, count * PHASES)
+
+
+def surrounded(mel: Float[np.ndarray, "mels 80"], reach: int) -> Float[Tensor, "1 80 more"]:
+    """Return a normalised spectrum with silence on either side, as the net wants it: of whole steps."""
+    before = np.tile(silence_frame(), (STRIDE * reach, 1))
+    after = np.tile(silence_frame(), (STRIDE * reach + -len(mel) % STRIDE, 1))
+    return torch.from_numpy(np.concatenate((before, mel, after)).T.copy())[None]
+
+
+@torch.inference_mode()
+def run_net(net: MouthNet, mel: Float[np.ndarray, "mels 80"]) -> Float[np.ndarray, "frames outputs"]:
+    """Return the outputs at `NET_RATE` for a normalised spectrum of any length.
+
+    It is computed in chunks, each with the surroundings that its frames depend on: the same as in one go.
+    """
+    reach = net.config.reach
+    whole = surrounded(mel, reach)
+    steps = whole.shape[2] // STRIDE - 2 * reach
+    parts = [
+        net(whole[:, :, STRIDE * start : STRIDE * (min(start + CHUNK, steps) + 2 * reach)])[0].T
+        for start in range(0, steps, CHUNK)
+    ]
+    return torch.cat(parts).numpy()
+
+
+def write_net(path: str | os.PathLike[str], net: MouthNet, notes: dict[str, str]) -> None:
+    """Write a net as half precision safetensors, its configuration and ``notes`` in the metadata."""
+    from safetensors.torch import save_file
+
+    tensors = {name: value.half().contiguous() for name, value in net.state_dict().items()}
+    save_file(tensors, path, {"config": json.dumps(asdict(net.config)), **notes})
+
+
+def read_net(path: str | os.PathLike[str]) -> MouthNet:
+    """Read a net, ready to run in single precision.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another kind.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            config = json.loads((file.metadata() or {})["config"])
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        config |= {name: tuple(config[name]) for name in ("dilations", "outputs")}
+        net = MouthNet(MouthNetConfig(**config))
+        net.load_state_dict(tensors)
+    except Exception as problem:  # safetensors raises its own kinds of errors for damaged files
+        raise WeightsError(f"the mouth net {os.path.basename(path)} cannot be read: install MGGTalk anew") from problem
+    return net.eval().requires_grad_(False)
+
+
+def load_mouth_net() -> MouthNet | None:
+    """Return the package's own net, or None where only weights that allow commercial use are wanted.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    row = next((row for row in LEDGER if row.name == WEIGHTS), None)
+    if row is None or (current_policy().commercial_safe and not row.commercial_ok):
+        return None
+    return _kept(resolve(WEIGHTS))
+
+
+@cache
+def _kept(path: Path) -> MouthNet:
+    return read_net(path)
