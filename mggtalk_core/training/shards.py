@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def write_shard(
     Raises:
         InputError: there is no target, or the file cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if not targets:
         raise InputError(f"Nothing to write into {path}: the source has no target.")
@@ -145,7 +146,16 @@ def write_shard(
     header = {name: str(value) for name, value in dataclasses.asdict(info).items()}
     header |= {"version": VERSION, "frames": " ".join(str(target.frame) for target in targets)}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, header)
+        temporary.write_bytes(_with_sorted_header(save(tensors, header)))
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, which is written in random order: equal pairs make equal files."""
+    start, end = 8, 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[start:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return data[:start] + text.ljust(end - start) + data[end:]
 
 
 def _source_tensors(source: ShardSource) -> dict[str, Tensor]:
