@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 ROUNDS = 20
 """Rounds of reweighting in the robust fit; it settles within ten."""
+LINES, JUDGES = 300, 1000
+"""Lines that are tried before that fit, and points that each is tried on."""
 MIN_PIXELS = 500
 """Face pixels that a scale and a shift can be trusted to."""
 MIN_EXPLAINED = 0.2
@@ -140,8 +142,9 @@ def fit_alignment(
 ) -> Alignment:
     """Fit the affine function of ``depth`` that lies nearest to ``target`` on the face.
 
-    The given depth is regressed on the target by least absolute deviations (IRLS), and the line turned round: what is
-    wrong in a map is then an outlier of the regression, however far off, and has no leverage.
+    The given depth is regressed on the target by least absolute deviations (IRLS, begun at the line with the least
+    median residual of some hundreds), and the line turned round: what is wrong in a map is then an outlier of the
+    regression, however far off, and has no leverage.
 
     Raises:
         InputError: too few pixels, or no affine function of ``depth`` resembles the face.
@@ -154,18 +157,32 @@ def fit_alignment(
         raise InputError(f"The depth {whose} has no relief on the face: give one of this crop, or use provider 'mesh'.")
     middle = x.median()
     columns = torch.stack((x - middle, torch.ones_like(x)), dim=1)
-    weights = torch.ones_like(y)
+    line = _line_of_least_median(columns, y)
+    residual = (y - columns @ line).abs()
     for _ in range(ROUNDS):
-        weighted = columns * weights[:, None]
-        slope, offset = torch.linalg.solve(weighted.T @ columns, weighted.T @ y)
-        residual = (y - columns @ torch.stack((slope, offset))).abs()
-        weights = 1.0 / residual.clamp(min=1e-3 * float(spread))
+        weighted = columns / residual.clamp(min=1e-3 * float(spread))[:, None]
+        line = torch.linalg.solve(weighted.T @ columns, weighted.T @ y)
+        residual = (y - columns @ line).abs()
+    slope, offset = line
     explained = float(1.0 - residual.median() / spread)
     if explained < MIN_EXPLAINED:
         raise InputError(
             f"The depth {whose} does not resemble the face: give one of this crop, or use provider 'mesh'."
         )
     return Alignment(float(slope), float(offset), float(middle), explained)
+
+
+def _line_of_least_median(columns: Float[Tensor, "n 2"], y: Float[Tensor, "n"]) -> Float[Tensor, "2"]:
+    """Return the line through two of the points that leaves the least median residual: half of them may be wrong."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randint(len(y), (LINES, 2), generator=generator).to(y.device)
+    judges = torch.randint(len(y), (JUDGES,), generator=generator).to(y.device)
+    run = (columns[pairs[:, 1], 0] - columns[pairs[:, 0], 0]).to(y)
+    slopes = (y[pairs[:, 1]] - y[pairs[:, 0]]) / torch.where(run.abs() > 0, run, torch.inf)
+    offsets = y[pairs[:, 0]] - slopes * columns[pairs[:, 0], 0]
+    off = (y[judges] - slopes[:, None] * columns[judges, 0] - offsets[:, None]).abs()
+    best = off.median(dim=1).values.argmin()
+    return torch.stack((slopes[best], offsets[best]))
 
 
 def without_terraces(depth: Float[Tensor, "height width"]) -> tuple[Float[Tensor, "height width"], bool]:
