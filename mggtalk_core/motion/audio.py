@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import torch
 
 from ..errors import InputError
 from ..media.sound import Sound
-from ..portrait.blendshapes import BLENDSHAPE_INDEX
 from ..progress import OnStep, ignore_steps
 from .audio_net import MouthNet, load_mouth_net, run_net
 from .blinks import RATE
 from .energy import opening_curve
-from .headmotion import Liveliness, liveliness
+from .headmotion import liveliness
 from .mel import log_mel, normalised, voice_level
 from .motion import Motion
 from .mouth import Heard, at_frames, mouth
 from .phonemes import load_decoder, phoneme_segments
-from .rig import EYE_DISTANCE, LID_ANGLE, neutral_state, pose_about_neck
+from .speaking import speaking_motion
 from .speech_features import FEATURE_RATE, PIECE_SECONDS, band_levels, feature_count, pieces
 from .timing import check_fps, frame_count
 from .vad import voice_activity
@@ -69,8 +66,7 @@ def motion_from_audio(
     frames = frame_count(sound.seconds, fps)
     opening, activity = (at_frames(curve, frames, fps) for curve in (heard.opening, heard.activity))
     life = liveliness(fps, seed, opening, activity, strength=head_motion, blink_rate=blink_rate, look=look)
-    beta = mouth(heard, frames, fps) + life.expression()
-    return replace(_assemble(sound, fps, beta, life), look=look)
+    return speaking_motion(mouth(heard, frames, fps), life, fps, look=look, sound=sound)
 
 
 def _listen(sound: Sound, phonemes: bool, net: MouthNet | None, on_step: OnStep) -> Heard:
@@ -94,25 +90,3 @@ def _listen(sound: Sound, phonemes: bool, net: MouthNet | None, on_step: OnStep)
         mel = np.concatenate(mels)
         said = run_net(net, normalised(mel, voice_level(mel)))
     return Heard(opening, activity, None if decoder is None else segments, said)
-
-
-def _assemble(sound: Sound, fps: float, beta: np.ndarray, life: Liveliness) -> Motion:
-    rest = neutral_state()
-    rotation, swing = pose_about_neck(torch.from_numpy(life.head))
-    for side in ("Left", "Right"):
-        beta[:, BLENDSHAPE_INDEX[f"eyeLookUp{side}"]] += np.clip(life.gaze[:, 1] / LID_ANGLE, 0.0, 1.0)
-        beta[:, BLENDSHAPE_INDEX[f"eyeLookDown{side}"]] += np.clip(-life.gaze[:, 1] / LID_ANGLE, 0.0, 1.0)
-    gaze = torch.deg2rad(torch.from_numpy(np.tile(life.gaze, (1, 2))))
-    return Motion(
-        beta=torch.from_numpy(beta).float(),
-        gaze=gaze.float(),
-        rotation=rotation.float(),
-        translation=(rest.translation + swing).float(),
-        fps=fps,
-        rest=rest,
-        eye_distance=EYE_DISTANCE,
-        kind="audio",
-        sound=sound,
-        start=rest,
-        speech=1.0,
-    )

@@ -28,6 +28,8 @@ STRESS_SECONDS = 0.18
 """A stressed syllable is louder than all within this time before and after it."""
 STRESS = 0.6
 """Opening of the mouth from which on a syllable counts as stressed."""
+SPEAKING = 0.51
+"""Voice activity from which on somebody speaks; not a half, which fades pass exactly, give or take a rounding."""
 LOOK_AHEAD = NOD_SECONDS + STRESS_SECONDS
 """Seconds of speech to come that movements depend on."""
 FADE_IN = 0.8
@@ -121,7 +123,7 @@ class Life:
         head = np.stack([waves(time) for waves in self._sway], axis=1) * np.asarray(SWAY_DEGREES)
         head *= (lively * fade)[:, None]
         head[:, 1] -= NOD_DEGREES * emphasis
-        speaking = self._speech[frames - self._base] > 0.5
+        speaking = self._speech[frames - self._base] > SPEAKING
         glance, tremor = self._glances.step(speaking)
         gaze = (1.0 - self._look) * (glance * fade[:, None] - STEADY_EYES * head[:, :2]) + tremor * fade[:, None]
         result = Liveliness(head, gaze, emphasis, self._smiles.step(speaking) * fade, self._lids(frames))
@@ -154,7 +156,7 @@ class Life:
 
     def _lids(self, frames: np.ndarray) -> np.ndarray:
         for frame in range(self._blinked, int(frames[-1]) + self._blinker.ahead + 1):
-            if self._blinker.step(bool(self._speech[frame - self._base] > 0.5)):
+            if self._blinker.step(bool(self._speech[frame - self._base] > SPEAKING)):
                 self._blinks.append(frame)
             self._blinked = frame + 1
         return lids(frames, self._blinks, self._fps)
