@@ -9,9 +9,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import splatting as rule
 from .binning import TILE
-from .blending import BLOCK, exponential
+from .blocks import (
+    BATCH,
+    BLOCK,
+    BLOCK_X,
+    BLOCK_Y,
+    BLOCKS,
+    DE_BRUIJN,
+    EXPONENTIAL,
+    FAST,
+    LANE_X,
+    LANE_Y,
+    LANES,
+    MAX_ALPHA,
+    MIN_TRANSMITTANCE,
+    MIN_WEIGHT,
+    PLACE,
+    REACH,
+    F,
+    U,
+    aligned,
+    find_finished,
+    gather,
+    touched,
+)
 from .jit import kernel
 from .projection import RECORD
 
@@ -19,45 +41,29 @@ SLOT = 10
 """Floats per slot. With g the gradient with respect to -ln alpha and d = mean - pixel, sums over the tile's pixels of
 g, g dx, g dy, g dx^2, g dx dy, g dy^2, and the gradients with respect to r, g, b and depth."""
 
-F = np.float32
-U = np.uint64
-_LANES = BLOCK * BLOCK
-_BLOCKS = (TILE // BLOCK) ** 2
-_LINE = 6 * _LANES  # a block in the tile buffer: transmittance, (gradient . picture) behind, gradient of r, g, b, depth
-_BATCH = 32  # splats between two looks at which blocks are finished
-_FAST = {"contract", "arcp", "nsz", "reassoc"}
-_MAX_ALPHA, _MIN_TRANSMITTANCE, _MIN_WEIGHT = F(rule.MAX_ALPHA), F(rule.MIN_TRANSMITTANCE), F(rule.MIN_WEIGHT)
-_REACH = F(-np.log(rule.MIN_ALPHA))
-_LANE_X = np.arange(_LANES, dtype=np.float32) % BLOCK
-_LANE_Y = np.arange(_LANES, dtype=np.float32) // BLOCK
-_BLOCK_X = np.arange(_BLOCKS, dtype=np.float32) % (TILE // BLOCK) * F(BLOCK)
-_BLOCK_Y = np.arange(_BLOCKS, dtype=np.float32) // (TILE // BLOCK) * F(BLOCK)
-_COLUMN = 0x1111  # the blocks of the first column, a bit each
-_DE_BRUIJN = 0x077CB531  # times 2^k, its upper 5 of 32 bits differ for every k: they find the place of a lone bit
-_PLACE = np.zeros(32, np.uint64)
-_PLACE[[((_DE_BRUIJN << k) & 0xFFFFFFFF) >> 27 for k in range(32)]] = np.arange(32)
-_E0, _E1, _E2, _E3, _E4, _E5 = exponential()
+_LINE = 6 * LANES  # a block in the tile buffer: transmittance, (gradient . picture) behind, gradient of r, g, b, depth
+_E0, _E1, _E2, _E3, _E4, _E5 = EXPONENTIAL
 
 
-@kernel(fastmath=_FAST)
+@kernel(fastmath=FAST)
 def _block(buffer, sums, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # noqa: ANN001, ANN202 - numba infers the types
     """Take one splat through 16 pixels, as the forward pass does, and add to its sums."""
-    for lane in range(_LANES):
+    for lane in range(LANES):
         i = U(lane) + U(line)
         k = U(lane)
-        dx = mx - _LANE_X[U(lane)]
-        dy = my - _LANE_Y[U(lane)]
+        dx = mx - LANE_X[U(lane)]
+        dy = my - LANE_Y[U(lane)]
         s = dx * (ha * dx + hb * dy) + (hc * dy * dy + faint)
         e = ((((_E5 * s + _E4) * s + _E3) * s + _E2) * s + _E1) * s + _E0
         e = e * e
         e = e * e
         e = e * e
-        alpha = min(_MAX_ALPHA, e)
+        alpha = min(MAX_ALPHA, e)
         light = buffer[i]
-        alpha = alpha if s <= _REACH else F(0)
+        alpha = alpha if s <= REACH else F(0)
         weight = alpha * light
         left = light - weight
-        done = left <= _MIN_TRANSMITTANCE
+        done = left <= MIN_TRANSMITTANCE
         weight = F(0) if done else weight
         buffer[i] = -abs(light) if done else left
         vr, vg, vb, vd = buffer[i + U(32)], buffer[i + U(48)], buffer[i + U(64)], buffer[i + U(80)]
@@ -65,7 +71,7 @@ def _block(buffer, sums, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # no
         behind = buffer[i + U(16)] - weight * value
         buffer[i + U(16)] = behind
         slope = e * (behind / (F(1) - alpha) - light * value)
-        slope = slope if (weight > F(0)) & (e <= _MAX_ALPHA) else F(0)
+        slope = slope if (weight > F(0)) & (e <= MAX_ALPHA) else F(0)
         gx, gy = slope * dx, slope * dy
         sums[k] += slope
         sums[k + U(16)] += gx
@@ -79,30 +85,7 @@ def _block(buffer, sums, line, mx, my, ha, hb, hc, faint, r, g, b, depth):  # no
         sums[k + U(144)] += weight * vd
 
 
-@kernel()
-def _aligned(size):  # noqa: ANN001, ANN202
-    """Return zeros that start at a cache line: a vector across two lines costs two accesses."""
-    memory = np.zeros(size + 16, np.float32)
-    start = (64 - (memory.ctypes.data & 63)) // 4 % 16
-    return memory[start : start + size]
-
-
-@kernel(fastmath=_FAST)
-def _touched(splats, count, left, top, finished, blocks):  # noqa: ANN001, ANN202
-    """Find the unfinished blocks that each box touches, a bit each.
-
-    Two nested loops over a few blocks would take longer: the processor guesses their ends wrong each time.
-    """
-    for row in range(count):
-        i = U(row)
-        x0, y0 = max(int(splats[i, 10]) - left, 0) >> 2, max(int(splats[i, 11]) - top, 0) >> 2
-        x1, y1 = (min(int(splats[i, 12]) - left, TILE) + 3) >> 2, (min(int(splats[i, 13]) - top, TILE) + 3) >> 2
-        wide = ((1 << x1) - (1 << x0)) * _COLUMN
-        high = (1 << (4 * y1)) - (1 << (4 * y0))
-        blocks[i] = U(wide & high & ~finished)
-
-
-@kernel(fastmath=_FAST)
+@kernel(fastmath=FAST)
 def _splat(splats, i, left, top, blocks, buffer, sums):  # noqa: ANN001, ANN202
     """Take row ``i`` of the batch through ``blocks``, a bit each."""
     mx, my = splats[i, 0] - F(left) - F(0.5), splats[i, 1] - F(top) - F(0.5)
@@ -111,34 +94,14 @@ def _splat(splats, i, left, top, blocks, buffer, sums):  # noqa: ANN001, ANN202
     red, green, blue = splats[i, 6], splats[i, 7], splats[i, 8]
     while blocks != U(0):
         lowest = blocks & (~blocks + U(1))
-        block = _PLACE[(lowest * U(_DE_BRUIJN) & U(0xFFFFFFFF)) >> U(27)]
+        block = PLACE[(lowest * U(DE_BRUIJN) & U(0xFFFFFFFF)) >> U(27)]
         blocks &= blocks - U(1)
         # Moments about the mean need no shift: dx and dy are the same distances in every block.
-        px, py = mx - _BLOCK_X[block], my - _BLOCK_Y[block]
+        px, py = mx - BLOCK_X[block], my - BLOCK_Y[block]
         _block(buffer, sums, block * U(_LINE), px, py, a, b, c, faintness, red, green, blue, depth)
 
 
-@kernel(fastmath=_FAST)
-def _gather(records, entries, first, count, batch):  # noqa: ANN001, ANN202
-    for k in range(count):
-        i = entries[U(first + k)] & U(0xFFFFFFFF)
-        for field in range(RECORD):
-            batch[U(k), U(field)] = records[i, U(field)]
-
-
-@kernel(fastmath=_FAST)
-def _find_finished(buffer):  # noqa: ANN001, ANN202
-    finished = 0
-    for block in range(_BLOCKS):
-        line = U(block * _LINE)
-        lane = 0
-        while lane < _LANES and buffer[line + U(lane)] < F(0):  # mostly one look: the first pixel still takes light
-            lane += 1
-        finished |= (1 << block) if lane == _LANES else 0
-    return finished
-
-
-@kernel(fastmath=_FAST)
+@kernel(fastmath=FAST)
 def _prepare(image, gradient, top, planes):  # noqa: ANN001, ANN202
     """Turn the gradients of a row of tiles into those of colour sums, depth sum and alpha, in whole rows.
 
@@ -149,16 +112,16 @@ def _prepare(image, gradient, top, planes):  # noqa: ANN001, ANN202
         for column in range(image.shape[2]):
             x = U(column)
             alpha, depth = image[3, y, x], image[4, y, x]
-            weight = max(alpha, _MIN_WEIGHT)
+            weight = max(alpha, MIN_WEIGHT)
             to_sum = gradient[4, y, x] / weight
-            to_alpha = gradient[3, y, x] - (to_sum * depth if alpha > _MIN_WEIGHT else F(0))
+            to_alpha = gradient[3, y, x] - (to_sum * depth if alpha > MIN_WEIGHT else F(0))
             behind = to_sum * depth * weight - (F(1) - alpha) * to_alpha
             for k in range(3):
                 behind += gradient[U(k), y, x] * image[U(k), y, x]
             planes[0, U(row), x], planes[1, U(row), x] = behind, to_sum
 
 
-@kernel(fastmath=_FAST)
+@kernel(fastmath=FAST)
 def _read_plane(planes, plane, top, left, high, wide, buffer, line):  # noqa: ANN001, ANN202
     """Copy a tile of a plane into the blocks, each to its ``line``."""
     for row in range(high):
@@ -172,7 +135,7 @@ def _read_plane(planes, plane, top, left, high, wide, buffer, line):  # noqa: AN
                 buffer[U(first + (column >> 2) * _LINE + (column & 3))] = planes[k, y, U(left + column)]
 
 
-@kernel(fastmath=_FAST)
+@kernel(fastmath=FAST)
 def _read_tile(gradient, planes, left, top, buffer):  # noqa: ANN001, ANN202
     """Start a tile: full light, and the gradients block by block. Pixels outside the picture have no light."""
     buffer[:] = F(0)
@@ -183,17 +146,17 @@ def _read_tile(gradient, planes, left, top, buffer):  # noqa: ANN001, ANN202
             inside = (row < high) & (column < wide)
             buffer[U(first + (column >> 2) * _LINE + (column & 3))] = F(1) if inside else F(-1)
     for k in range(2):
-        _read_plane(planes, k, 0, left, high, wide, buffer, (1 + 4 * k) * _LANES)
+        _read_plane(planes, k, 0, left, high, wide, buffer, (1 + 4 * k) * LANES)
     for k in range(3):
-        _read_plane(gradient, k, top, left, high, wide, buffer, (2 + k) * _LANES)
+        _read_plane(gradient, k, top, left, high, wide, buffer, (2 + k) * LANES)
 
 
-@kernel(fastmath=_FAST)
+@kernel(fastmath=FAST)
 def _write_slot(sums, slots, slot):  # noqa: ANN001, ANN202
     """Add up the lanes and empty them. All sums in one loop: loops of 16 short steps would not become vector code."""
     a0, a1, a2, a3, a4 = F(0), F(0), F(0), F(0), F(0)
     a5, a6, a7, a8, a9 = F(0), F(0), F(0), F(0), F(0)
-    for lane in range(_LANES):
+    for lane in range(LANES):
         i = U(lane)
         a0 += sums[i]
         a1 += sums[i + U(16)]
@@ -225,20 +188,20 @@ def _find_slots(entries, first, count, batch, row_slots, tile_x, tile_y, bits, p
         place = U(row_slots[row] + (tile_y - ty0) * (tx1 - tx0) + tile_x - tx0)
         seen |= bits[place, 0] | bits[place, SLOT - 1]
         places[i] = place
-    places[_BATCH] = seen
+    places[BATCH] = seen
 
 
-@kernel(fastmath=_FAST)
+@kernel(fastmath=FAST)
 def blend_backward(records, entries, offsets, columns, first, last, image, gradient, row_slots, slots):  # noqa: ANN001, ANN201
     """Fill the slots of tiles first..last-1, which are one row of tiles.
 
     ``image`` is what `blending.blend` drew, ``gradient`` [5,H,W] the gradient with respect to it, ``row_slots`` [N+1]
     the first slot of each splat.
     """
-    buffer, sums = _aligned(_BLOCKS * _LINE), _aligned(SLOT * _LANES)
-    batch = np.empty((_BATCH, RECORD), np.float32)
-    blocks = np.empty(_BATCH, np.uint64)
-    bits, places = slots.view(np.int32), np.empty(_BATCH + 1, np.uint64)
+    buffer, sums = aligned(BLOCKS * _LINE), aligned(SLOT * LANES)
+    batch = np.empty((BATCH, RECORD), np.float32)
+    blocks = np.empty(BATCH, np.uint64)
+    bits, places = slots.view(np.int32), np.empty(BATCH + 1, np.uint64)
     planes = np.empty((2, TILE, image.shape[2]), np.float32)
     _prepare(image, gradient, first // columns * TILE, planes)
     for tile in range(first, last):
@@ -247,11 +210,11 @@ def blend_backward(records, entries, offsets, columns, first, last, image, gradi
         tile_x, tile_y = tile % columns, tile // columns
         left, top = tile_x * TILE, tile_y * TILE
         _read_tile(gradient, planes, left, top, buffer)
-        for start in range(offsets[tile], offsets[tile + 1], _BATCH):
-            count = min(_BATCH, offsets[tile + 1] - start)
-            _gather(records, entries, start, count, batch)
+        for start in range(offsets[tile], offsets[tile + 1], BATCH):
+            count = min(BATCH, offsets[tile + 1] - start)
+            gather(records, entries, start, count, batch)
             _find_slots(entries, start, count, batch, row_slots, tile_x, tile_y, bits, places)
-            _touched(batch, count, left, top, _find_finished(buffer), blocks)
+            touched(batch, count, left, top, find_finished(buffer, _LINE), blocks)
             for k in range(count):
                 _splat(batch, U(k), left, top, blocks[U(k)], buffer, sums)
                 _write_slot(sums, slots, places[U(k)])

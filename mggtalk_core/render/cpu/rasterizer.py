@@ -91,8 +91,8 @@ class Rasterizer:
         def scatter(chunk: int) -> None:
             binning.scatter(records, depth_bits, bounds[chunk], bounds[chunk + 1], columns, slots[chunk], entries)
 
-        def draw(row: int) -> None:
-            first, last = row * columns, (row + 1) * columns
+        def draw(part: int) -> None:
+            first, last = lines[part] * columns, lines[part + 1] * columns
             binning.sort(entries, offsets, first, last)
             blending.blend(records, entries, offsets, columns, first, last, image)
 
@@ -102,7 +102,8 @@ class Rasterizer:
             raise InputError("The Gaussians are too large for this view: use smaller scales or a smaller picture.")
         entries, depth_bits = buffers.get("entries", (total,), np.uint64), records.view(np.uint32)
         share(scatter, len(dropped), threads)
-        share(draw, rows, threads)
+        lines = _bounds(rows, -(-rows // 4) if threads == 1 else rows)
+        share(draw, len(lines) - 1, threads)
         frame = Frame(buffers, parameters, pose, lens, antialiased, image, records, entries, offsets, sum(dropped))
         weakref.finalize(frame, self._pool.give_back, buffers)
         return frame
