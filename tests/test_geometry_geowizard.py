@@ -16,6 +16,7 @@ from mggtalk_core.geometry.mesh_provider import mesh_estimate
 from mggtalk_core.geometry.network_options import NetworkOptions
 from mggtalk_core.geometry.network_provider import network_prediction
 from mggtalk_core.geometry.reconstruct import reconstruct_surface
+from mggtalk_core.pipeline import Settings, build_head
 from mggtalk_core.weights.policy import Downloads, using_policy
 from tests.tiny_networks import hide_package, maps_of, options, write_geowizard, write_taught_geowizard
 
@@ -280,3 +281,34 @@ def test_settings_that_cannot_be_run(change, words):
 def test_a_place_that_is_no_place(astronaut_head, place):
     with pytest.raises(WeightsError, match="no folder"):
         network_prediction("geowizard", astronaut_head.portrait, replace(SMALL, weights=place))
+
+
+def test_half_the_bits_say_nearly_the_same(model, folder, picture, monkeypatch):
+    """As on a GPU, but on the CPU: every tensor meets weights of its own precision."""
+    full = predict(model, picture)
+    monkeypatch.setattr(NetworkOptions, "dtype", lambda self: torch.bfloat16)
+    half = predict(load_geowizard(folder, SMALL), picture)
+    assert half.depth.dtype == torch.float32 and not torch.equal(full.depth, half.depth)
+    assert (full.depth - half.depth).abs().mean() < 0.05
+    assert (full.normals * half.normals).sum(0).mean() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "dtype"),
+    [
+        ("auto", "cuda", torch.float16),
+        ("bf16", "cuda", torch.bfloat16),
+        ("fp32", "cuda", torch.float32),
+        ("fp16", "cpu", torch.float32),
+        ("auto", "cpu", torch.float32),
+    ],
+)
+def test_precision_follows_the_device(precision, device, dtype):
+    assert NetworkOptions(precision=precision, device=device).dtype() == dtype
+
+
+def test_a_whole_head_is_built_on_it(taught, astronaut_head):
+    settings = Settings(provider="geowizard", networks=options(taught))
+    built = build_head(astronaut_head.portrait, settings)
+    assert built.surface.provider == "geowizard" and built.points.visible_count > 10_000
+    assert Settings().networks == NetworkOptions()

@@ -38,9 +38,9 @@ def predict(place, picture, on_denoised=lambda done: None, **changes):
 
 def test_ranges_unit_normals_and_seed(place, picture):
     said, again, other = predict(place, picture), predict(place, picture), predict(place, picture, seed=4)
-    assert said.depth.shape == (96, 96) and said.normals.shape == (3, 96, 96)
+    assert said.depth.shape == (64, 64) and said.normals.shape == (3, 64, 64)
     assert 0.0 <= said.depth.min() < said.depth.max() <= 1.0
-    assert torch.allclose(said.normals.norm(dim=0), torch.ones(96, 96), atol=1e-5)
+    assert torch.allclose(said.normals.norm(dim=0), torch.ones(64, 64), atol=1e-5)
     assert torch.equal(said.depth, again.depth) and torch.equal(said.normals, again.normals)
     assert (said.depth - other.depth).abs().max() > 1e-3
 
@@ -112,3 +112,13 @@ def test_a_missing_package_is_one_line(astronaut_head, place, monkeypatch):
     hide_package(monkeypatch, "transformers")
     with pytest.raises(InputError, match="pip install transformers"):
         network_prediction("marigold", astronaut_head.portrait, replace(SMALL, weights=str(place)))
+
+
+def test_half_the_bits_say_nearly_the_same(place, picture, monkeypatch):
+    """As on a GPU, but on the CPU: every tensor meets weights of its own precision."""
+    full = predict(place, picture)
+    monkeypatch.setattr(NetworkOptions, "dtype", lambda self: torch.bfloat16)
+    half = predict(place, picture)
+    assert half.depth.dtype == torch.float32 and not torch.equal(full.depth, half.depth)
+    assert (full.depth - half.depth).abs().mean() < 0.05
+    assert (full.normals * half.normals).sum(0).mean() > 0.98

@@ -121,8 +121,9 @@ def write_taught_marigold(folder, kind, picture, target):
     pipeline.set_progress_bar_config(disable=True)
 
     def run():
+        small = interpolate(picture[None], (TINY.resolution,) * 2, mode="bilinear", antialias=True)
         pipeline(
-            picture[None], num_inference_steps=TINY.steps, processing_resolution=TINY.resolution,
+            small, num_inference_steps=TINY.steps, processing_resolution=0,
             generator=torch.Generator().manual_seed(TINY.seed), output_type="pt",
         )  # fmt: skip
 

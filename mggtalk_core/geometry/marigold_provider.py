@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from ..errors import WeightsError
 from .network_loading import needs_package, quiet
@@ -34,12 +35,12 @@ def predict_marigold(
 
     Args:
         folders: weights of the depth pipeline and of the normals pipeline, in the layout of diffusers.
-        picture: sRGB in 0..1.
+        picture: square, sRGB in 0..1.
         options: steps, seed, resolution, precision and offloading; ``scene`` means nothing here.
         on_denoised: called with the number of steps done, of twice ``options.steps``; may raise.
 
     Returns:
-        Depth from 0 (near) to 1 (far) and unit normals (x right, y up, z towards the viewer), of the picture's size.
+        Depth from 0 (near) to 1 (far) and unit normals, at the resolution of the options.
 
     Raises:
         InputError: the package transformers is not installed.
@@ -71,10 +72,12 @@ def _run(
         count += 1
 
     pipeline.unet.register_forward_pre_hook(before_step)
+    # The pipeline would resize in its own precision, which not every device can.
+    edge = options.pixels()
     answer = pipeline(
-        picture[None].clamp(0.0, 1.0),
+        interpolate(picture[None].float(), (edge, edge), mode="bilinear", antialias=True).clamp(0.0, 1.0),
         num_inference_steps=options.steps,
-        processing_resolution=options.pixels(),
+        processing_resolution=0,
         generator=torch.Generator().manual_seed(options.seed),
         output_type="pt",
     )
