@@ -21,6 +21,8 @@ from .pairs import Pair, PairSet
 Example = dict[str, Tensor]
 CROP = 256
 """Edge of the part of the crop that one example shows."""
+CROPS_PER_PAIR = 2
+"""Neighbouring examples of the whole that show parts of one pair: to decode it costs as much as to learn from it."""
 EYES = ((33, 133, 159, 145, 70, 105), (263, 362, 386, 374, 300, 334))
 MOUTH = ((61, 291, 0, 17, 13, 14),)
 _EYE_WEIGHT, _MOUTH_WEIGHT, _HEAD_WEIGHT, _REST_WEIGHT = 3.0, 2.0, 1.0, 0.35
@@ -39,6 +41,7 @@ class Examples(Dataset[Example]):
         self._pairs, self._part, self._seed, self._crop = pairs, part, seed, crop
         self._people = list(pairs.by_identity.values())
         self._kept: dict[tuple[int, int], Example | None] = {}
+        self._last: tuple[int, Example] = (-1, {})
 
     def __len__(self) -> int:
         """Return a length that no training reaches."""
@@ -46,22 +49,23 @@ class Examples(Dataset[Example]):
 
     def __getitem__(self, number: int) -> Example:
         """Return the n-th example."""
-        random = np.random.default_rng((self._seed, number))
-        while True:
-            person = self._people[random.integers(len(self._people))]
-            index = int(person[random.integers(len(person))])
-            example = self._make(index, random)
-            if example is not None:
-                break
+        shared = number // CROPS_PER_PAIR if self._part == "whole" else number
+        choice, random = np.random.default_rng((self._seed, 0, shared)), np.random.default_rng((self._seed, 1, number))
+        example = None
+        while example is None:  # a patch that is turned away
+            person = self._people[choice.integers(len(self._people))]
+            example = self._make(int(person[choice.integers(len(person))]), choice, random)
         if self._part != "eyes" and random.random() < 0.5:
             example = mirrored(example)
         return recoloured(example, random)
 
-    def _make(self, index: int, random: np.random.Generator) -> Example | None:
+    def _make(self, index: int, choice: np.random.Generator, random: np.random.Generator) -> Example | None:
         if self._part == "whole":
-            return cropped(whole_example(self._pairs[index]), random, self._crop)
+            if index != self._last[0]:
+                self._last = (index, whole_example(self._pairs[index]))
+            return cropped(self._last[1], random, self._crop)
         places = [place for place in PLACES if place.part == self._part]
-        which = int(random.integers(len(places)))
+        which = int(choice.integers(len(places)))
         key = (index, which)
         if key not in self._kept:
             self._kept[key] = _packed(patch_example(self._pairs[index], places[which]))

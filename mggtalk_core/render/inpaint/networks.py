@@ -47,7 +47,8 @@ def write_networks(path: str | os.PathLike[str], networks: Networks, notes: Mapp
 
     tensors: dict[str, Tensor] = {}
     for part, network in networks.items().items():
-        tensors |= {f"{part}.{name}": value.detach().half().cpu() for name, value in network.state_dict().items()}
+        for name, value in network.state_dict().items():
+            tensors[f"{part}.{name}"] = value.detach().half().cpu().contiguous()
     configs = {part: asdict(network.config) for part, network in networks.items().items()}
     save_file(tensors, path, {**notes, "configs": json.dumps(configs, sort_keys=True)})
 

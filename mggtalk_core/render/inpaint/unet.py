@@ -176,7 +176,8 @@ def memory_bytes(config: InpaintConfig, height: int, width: int, batch: int = 1)
     Weights, gradients, EMA and Adam's two moments, and every intermediate result twice (kept, and its gradient), all
     in 32 bits.
     """
-    net = UNet(config).to("meta")
+    with torch.device("meta"):
+        net = UNet(config)
     sizes: list[int] = []
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, Block)):

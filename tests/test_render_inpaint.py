@@ -1,0 +1,365 @@
+"""The learned inpainter: it starts from no change at all, looks pictures up where it says, and patches fit faces."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mggtalk_core.errors import WeightsError
+from mggtalk_core.motion.rotations import camera_rotation
+from mggtalk_core.portrait.warp import apply
+from mggtalk_core.render.inpaint.guide import CHANNELS, FLOW, MIRRORED, HeadGuide, grid_map, whole_guide
+from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
+from mggtalk_core.render.inpaint.patches import (
+    LEFT_EYE,
+    MOUTH,
+    PLACES,
+    RIGHT_EYE,
+    alignment,
+    cut,
+    cut_source,
+    facing,
+    feather,
+    paste,
+)
+from mggtalk_core.render.inpaint.refine import Refiner
+from mggtalk_core.render.inpaint.unet import (
+    EYES,
+    PAPER,
+    WHOLE,
+    Correction,
+    InpaintConfig,
+    UNet,
+    apply_correction,
+    look_up,
+    memory_bytes,
+)
+from tests.head_samples import model_fit
+from tests.inpaint_samples import full_maps, pair_of, scene
+
+SMALL = InpaintConfig(pictures=10, guides=12, widths=(8, 8, 16), fine=4)
+SMALL_PATCH = InpaintConfig(pictures=6, guides=15, stem=2, widths=(8, 8, 16), fine=4, fine_stem=1, reach=12.0)
+
+
+@pytest.fixture(scope="module")
+def turned():
+    """A head turned by 12 degrees with its mouth open and its left eye half shut, its source seen from the front."""
+    return scene(jawOpen=0.5, eyeBlinkLeft=0.5)
+
+
+@pytest.fixture(scope="module")
+def pair(turned):
+    return pair_of(turned)
+
+
+def pictures(seed=0, size=512):
+    return torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def awake(network, seed=0):
+    """The network as if it had learned something: its last layers are not zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in (network.unet.flow, network.unet.fine_out):
+        layer.weight.data = 0.05 * torch.randn(layer.weight.shape, generator=generator)
+        layer.bias.data = 0.05 * torch.randn(layer.bias.shape, generator=generator)
+    return network
+
+
+def small_networks(seed=None):
+    torch.manual_seed(1)
+    parts = build("whole", SMALL), build("eyes", SMALL_PATCH), build("mouth", SMALL_PATCH)
+    return Networks(*(part if seed is None else awake(part, seed) for part in parts))
+
+
+def refiner_of(turned, networks, **more):
+    return Refiner(networks, turned.head.portrait.crop, turned.guide.fit, turned.head.model, **more)
+
+
+def frame_of(turned, pair):
+    composite = (pair.render[:3] / 255.0 + (1 - pair.render[3:] / 255.0) * pair.layer / 255.0).clamp(0, 1)
+    return composite, pair.render[3:] / 255.0, pair.layer / 255.0, turned.beta, turned.gaze, turned.camera
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_what_has_learned_nothing_changes_nothing(turned, pair, precision):
+    networks = Networks(build("whole"), build("eyes"), build("mouth"))
+    frame = frame_of(turned, pair)
+    assert (refiner_of(turned, networks, precision=precision)(*frame) - frame[0]).abs().max() <= 1e-6
+
+
+def test_no_networks_at_all_change_nothing(turned, pair):
+    frame = frame_of(turned, pair)
+    assert torch.equal(refiner_of(turned, Networks())(*frame), frame[0])
+
+
+def test_a_flow_looks_up_where_it_says():
+    image, none = pictures(size=32)[None], torch.zeros(1, 2)
+    flow = torch.zeros(1, 2, 32, 32)
+    assert torch.equal(look_up(image, flow, none), image)
+    flow[:, 0] = 3.0
+    assert torch.allclose(look_up(image, flow, none)[..., :-3], image[..., 3:], atol=1e-6)
+    flow[:, 0], flow[:, 1] = 0.0, -0.5
+    between = (image[..., 1:, :] + image[..., :-1, :]) / 2
+    assert torch.allclose(look_up(image, flow, none)[..., 1:, :], between, atol=1e-6)
+    corner = torch.tensor([[4.0, 8.0]])
+    part = look_up(image, torch.zeros(1, 2, 16, 16), corner)
+    assert torch.allclose(part, image[..., 8:24, 4:20], atol=1e-6)
+
+
+def test_a_correction_moves_mixes_and_adds():
+    composite, source = pictures(1, 64)[None], pictures(2, 64)[None]
+    zero, base = torch.zeros(1, 2), torch.zeros(1, 2, 64, 64)
+    flow, fine = torch.zeros(1, 4, 16, 16), torch.zeros(1, 3, 32, 32)
+
+    def result(flow, blend, residual):
+        correction = Correction(flow, torch.full((1, 1, 32, 32), blend), residual)
+        return apply_correction(correction, composite, source, base, zero)
+
+    assert torch.equal(result(flow, 0.0, fine), composite)
+    assert torch.allclose(result(flow, 1.0, fine), source, atol=1e-6)
+    assert torch.allclose(result(flow, 0.25, fine + 0.1), composite * 0.75 + source * 0.25 + 0.1, atol=1e-6)
+    moved = flow.clone()
+    moved[:, 0] = 2.0
+    assert torch.allclose(result(moved, 0.0, fine)[..., :-2], composite[..., 2:], atol=1e-6)
+    moved[:, 3] = -1.0
+    assert torch.allclose(result(moved, 1.0, fine)[..., 1:, :], source[..., :-1, :], atol=1e-6)
+
+
+@pytest.mark.parametrize(("config", "size"), [(WHOLE, (128, 128)), (EYES, (64, 128)), (SMALL_PATCH, (64, 128))])
+def test_gradients_reach_every_weight(config, size):
+    torch.manual_seed(0)
+    network = UNet(config)
+    for head in (network.flow, network.fine_out):
+        torch.nn.init.normal_(head.weight, std=0.1)
+    inputs = torch.rand(1, config.pictures, *size), torch.rand(1, config.guides, *(s // config.stem for s in size))
+    correction = network(*inputs)
+    (
+        correction.flow.square().mean() + correction.blend.square().mean() + correction.residual.square().mean()
+    ).backward()
+    assert correction.flow.shape[-2:] == tuple(s // config.stem for s in size)
+    assert correction.residual.shape[-2:] == tuple(s // config.fine_stem for s in size)
+    assert all(weight.grad.abs().max() > 0 for weight in network.parameters())
+
+
+def test_the_heads_learn_from_zero():
+    network = UNet(SMALL)
+    correction = network(torch.rand(1, 10, 64, 64), torch.rand(1, 12, 16, 16))
+    assert not correction.flow.any() and not correction.blend.any() and not correction.residual.any()
+    (correction.flow.sum() + correction.blend.sum() + correction.residual.sum()).backward()
+    assert network.flow.weight.grad.abs().max() > 0 and network.fine_out.weight.grad.abs().max() > 0
+
+
+def test_flows_stay_within_reach():
+    network = UNet(SMALL)
+    torch.nn.init.constant_(network.flow.bias, 1e3)
+    flow = network(torch.rand(1, 10, 64, 64), torch.rand(1, 12, 16, 16)).flow
+    assert flow.abs().max() <= SMALL.reach
+
+
+def test_what_ships_is_small_and_the_paper_s_size_fits_a_large_gpu():
+    weights = sum(p.numel() for part in ("whole", "eyes", "mouth") for p in build(part).parameters())
+    assert 2 * weights <= 12e6
+    assert 2**30 < memory_bytes(PAPER, 512, 512) < 24e9
+    assert memory_bytes(PAPER, 512, 512, batch=2) > memory_bytes(PAPER, 512, 512)
+
+
+def test_the_paper_s_size_takes_a_step():
+    torch.manual_seed(0)
+    network = build("whole", PAPER)
+    image, flat = pictures(size=64)[None], torch.rand(1, 1, 64, 64)
+    inputs = image, flat, image, image, torch.zeros(1, 12, 32, 32), torch.zeros(1, 2)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-4)
+    before = (network(*inputs) - 0.5).square().mean()
+    before.backward()
+    optimiser.step()
+    with torch.no_grad():
+        assert (network(*inputs) - 0.5).square().mean() < before
+
+
+def test_at_the_source_the_guide_s_flow_is_zero(turned):
+    guide, size = turned.guide, 128
+    maps = guide.maps(guide.source, (size, size), grid_map(0.25), grid_map(0.25), torch.zeros(3), 1.0)
+    assert maps[FLOW].abs().max() < 1e-5
+    covered = maps[0] > 0
+    assert 0.1 < covered.float().mean() < 0.9
+    assert maps[CHANNELS.index("seen")][covered].mean() > 0.97
+
+
+def test_the_guide_s_flow_leads_to_the_same_point_of_the_head(turned):
+    maps = full_maps(turned)
+    same = grid_map(1.0)
+    source = turned.guide.maps(turned.guide.source, (512, 512), same, same, torch.zeros(3), 1.0)
+    rest = slice(1, 4)
+    found = look_up(source[None, rest], maps[None, FLOW] * 32.0, torch.zeros(1, 2))[0]
+    skin = (maps[CHANNELS.index("seen")] > 0.99) & (maps[CHANNELS.index("face")] > 0.99)
+    miss = (found - maps[rest]).norm(dim=0)[skin]
+    # A pixel is 0.008 units wide; at the silhouette the look-up mixes in what lies beside the head.
+    assert skin.sum() > 10_000 and miss.median() < 0.002 and miss.quantile(0.95) < 0.03
+
+
+def test_the_guide_knows_eyes_and_mouth(turned):
+    maps = full_maps(turned)
+    open_mouth = maps[[CHANNELS.index(name) for name in ("socket", "soft", "teeth")]].sum()
+    shut = full_maps(replace(turned, beta=torch.zeros(52)))
+    assert open_mouth > 3 * shut[[CHANNELS.index(name) for name in ("socket", "soft", "teeth")]].sum()
+    eyes = CHANNELS.index("eye")
+    assert 0.4 * shut[eyes].sum() < maps[eyes].sum() < 0.9 * shut[eyes].sum()
+
+
+def symmetric(yaw):
+    """The mean head, which is symmetric, turned to one side."""
+    fit = model_fit(scene().head.model, 0.0)
+    fit = replace(fit, identity=torch.zeros_like(fit.identity), offsets=torch.zeros_like(fit.offsets))
+    fit = replace(fit, camera=fit.camera.posed(fit.camera.rotation, torch.tensor([0.0, 0.1, 11.0])))
+    guide = HeadGuide(scene().head.model, fit)
+    camera = fit.camera.posed(camera_rotation(*torch.tensor([yaw, 0.0, 0.0])).float(), fit.camera.translation)
+    return guide, guide.driven(fit.beta_s, fit.gaze, camera)
+
+
+def test_a_mirrored_head_has_the_mirrored_guide():
+    (guide, right), (_, left) = symmetric(15.0), symmetric(-15.0)
+    alpha = torch.zeros(1, 512, 512)
+    one, other = whole_guide(guide, right, alpha, 4), whole_guide(guide, left, alpha, 4)
+    flipped = other.flip(-1)
+    flipped[list(MIRRORED)] *= -1
+    # Triangles are not cut alike on both sides, and a pixel of the silhouette may belong to either side.
+    inner = (one[0] > 0) & (flipped[0] > 0)
+    assert ((one[0] > 0) != (flipped[0] > 0)).float().mean() < 0.002
+    difference = (one - flipped).abs()[:, inner]
+    assert difference[1:4].median() < 1e-3 and difference[FLOW].median() < 0.05
+    assert difference.flatten(1).quantile(0.95, dim=1)[[1, 2, 3]].max() < 0.02
+
+
+def test_the_flow_covers_hair_and_dies_out_beyond(turned):
+    alpha = torch.zeros(1, 512, 512)
+    bare = whole_guide(turned.guide, turned.driven, alpha, 4)
+    alpha[:, 20:500, 60:452] = 1.0
+    hairy = whole_guide(turned.guide, turned.driven, alpha, 4)
+    around = (bare[0] == 0) & (torch.nn.functional.avg_pool2d(alpha, 4)[0] > 0)
+    assert hairy[FLOW][:, around].norm(dim=0).mean() > 3 * bare[FLOW][:, around].norm(dim=0).mean()
+    assert not hairy[FLOW][:, :, :4].any() and not hairy[FLOW][:, :, -4:].any()
+
+
+@pytest.mark.parametrize("place", PLACES, ids=("left eye", "right eye", "mouth"))
+def test_patches_are_upright_and_of_one_size(place):
+    guide, _ = symmetric(0.0)
+    first, last = place.corners
+    for roll, distance in ((0.0, 11.0), (25.0, 11.0), (-20.0, 15.0)):
+        rotation = camera_rotation(*torch.tensor([0.0, 0.0, roll])).float()
+        camera = guide.fit.camera.posed(rotation, torch.tensor([0.0, 0.1, distance]))
+        head = guide.driven(guide.fit.beta_s, guide.fit.gaze, camera)
+        places = apply(alignment(place, guide, head), head.landmarks[[first, last], :2].double().numpy())
+        height, width = place.size
+        assert places.mean(axis=0) == pytest.approx([width / 2, height * (0.5 - place.lift)], abs=0.6)
+        assert places[1, 0] - places[0, 0] == pytest.approx(place.span * width, rel=0.08)
+        assert abs(places[1, 1] - places[0, 1]) < 5.0  # corners are not level
+
+
+def test_the_right_eye_is_shown_as_a_left_one():
+    guide, head = symmetric(0.0)
+    image = pictures().mean(dim=0)
+    picture = ((image + image.flip(-1)) / 2).expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+    left, right = (
+        cut(place, guide, head, picture, cut_source(place, guide, picture, 2), 2) for place in (LEFT_EYE, RIGHT_EYE)
+    )
+    assert (left.composite - right.composite).abs().mean() < 0.01
+    assert (left.guide - right.guide).abs().median() < 1e-3 and (left.guide - right.guide).abs().mean() < 0.02
+
+
+def test_an_eye_that_is_turned_away_is_left_alone():
+    guide, _ = symmetric(0.0)
+    for yaw, near, far in ((70.0, RIGHT_EYE, LEFT_EYE), (-70.0, LEFT_EYE, RIGHT_EYE)):
+        camera = guide.fit.camera.posed(
+            camera_rotation(*torch.tensor([yaw, 0.0, 0.0])).float(), guide.fit.camera.translation
+        )
+        head = guide.driven(guide.fit.beta_s, guide.fit.gaze, camera)
+        assert facing(near, head) > 0.9 and facing(far, head) == 0.0
+    assert facing(MOUTH, guide.source) == 1.0
+
+
+@pytest.mark.parametrize("place", PLACES, ids=("left eye", "right eye", "mouth"))
+def test_a_patch_is_put_back_where_it_was_cut(turned, place):
+    picture = pictures().permute(1, 2, 0).contiguous().numpy()
+    patch = cut(place, turned.guide, turned.driven, picture, cut_source(place, turned.guide, picture, 2), 2)
+    change = np.full((512, 512, 3), 0.5, np.float32)
+    paste(change, place, patch, patch.composite + 0.25, 1.0)
+    center = turned.driven.landmarks[list(place.corners), :2].mean(dim=0).int().tolist()
+    assert change[center[1], center[0]] == pytest.approx(0.25, abs=1e-4)
+    assert (change > 0.499).mean() > 0.9 and change.min() > 0.249 and change.max() < 0.501
+    still = np.zeros((512, 512, 3), np.float32)
+    paste(still, place, patch, patch.composite, 1.0)
+    assert not still.any()
+    half = np.zeros((512, 512, 3), np.float32)
+    paste(half, place, patch, patch.composite + 0.25, 0.5)
+    assert half[center[1], center[0]] == pytest.approx(0.125, abs=1e-4)
+
+
+def test_feathers_end_at_the_border():
+    for place in PLACES:
+        weight = feather(place)
+        assert max(weight[0].max(), weight[-1].max(), weight[:, 0].max(), weight[:, -1].max()) < 1e-2
+        assert weight[place.size[0] // 2, place.size[1] // 2] == 1.0
+
+
+def test_a_patch_outside_the_picture_is_left_out(turned):
+    far = turned.camera.posed(turned.camera.rotation, turned.camera.translation + torch.tensor([9.0, 0.0, 0.0]))
+    picture = pictures().permute(1, 2, 0).contiguous().numpy()
+    head = turned.guide.driven(turned.beta, turned.gaze, far)
+    patch = cut(MOUTH, turned.guide, head, picture, cut_source(MOUTH, turned.guide, picture, 2), 2)
+    change = np.zeros((512, 512, 3), np.float32)
+    paste(change, MOUTH, patch, patch.composite + 0.25, 1.0)
+    assert not change.any()
+
+
+def test_eyes_and_mouth_alone_change_nothing_else(turned, pair):
+    networks = small_networks(seed=3)
+    frame = frame_of(turned, pair)
+    result = refiner_of(turned, Networks(eyes=networks.eyes, mouth=networks.mouth))(*frame)
+    changed = ((result - frame[0]).abs() > 1e-6).any(dim=0)
+    assert 0.01 < changed.float().mean() < 0.2
+    landmarks = turned.driven.landmarks[:, :2].int()
+    for points in ((362, 263), (33, 133), (61, 291)):
+        x, y = landmarks[list(points)].float().mean(dim=0).int().tolist()
+        assert changed[y - 2 : y + 3, x - 2 : x + 3].any()
+    assert not changed[:40].any() and not changed[:, :40].any()
+
+
+def test_threads_give_the_same_frames(turned, pair):
+    refiner, frame = refiner_of(turned, small_networks(seed=3)), frame_of(turned, pair)
+    expected = refiner(*frame)
+    assert expected.min() >= 0.0 and expected.max() <= 1.0
+    with ThreadPoolExecutor(3) as pool:
+        assert all(torch.equal(result, expected) for result in pool.map(lambda _: refiner(*frame), range(6)))
+
+
+def test_half_precision_is_near_single(turned, pair):
+    frame = frame_of(turned, pair)
+    single, half = (
+        refiner_of(turned, small_networks(seed=3), precision=kind)(*frame) for kind in (torch.float32, torch.bfloat16)
+    )
+    # Eight bits of a change of a tenth or so: less than a grey level of 255 in the mean.
+    assert (single - half).abs().mean() < 1.0 / 255.0
+
+
+def test_networks_come_back_from_their_file(tmp_path):
+    networks = small_networks(seed=4)
+    write_networks(tmp_path / "a.safetensors", networks, {"steps": "7"})
+    again = read_networks(tmp_path / "a.safetensors")
+    for part, network in networks.items().items():
+        found = getattr(again, part)
+        assert found.config == network.config
+        assert all(
+            torch.equal(value.half().float(), found.state_dict()[name]) for name, value in network.state_dict().items()
+        )
+    write_networks(tmp_path / "b.safetensors", Networks(mouth=networks.mouth), {})
+    alone = read_networks(tmp_path / "b.safetensors")
+    assert alone.whole is None and alone.eyes is None and alone.mouth is not None
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match="install MGGTalk anew"):
+        read_networks(path)
