@@ -180,8 +180,8 @@ def test_a_surface_from_taught_weights(taught, astronaut_head):
     # 64 pixels of a head that was learnt roughly: a centimetre over the face.
     assert (surface.depth - mesh.depth)[mesh.sure].abs().mean() < 0.1
     assert "near is dark" in surface.remarks[0] and "camera axes (x right, y down, z forward)" in surface.remarks[1]
-    again = reconstruct_surface(portrait, fit, head, provider="geowizard", networks=options(taught))
-    assert torch.equal(surface.depth, again.depth)
+    built = build_head(portrait, Settings(provider="geowizard", networks=options(taught)))
+    assert torch.equal(built.surface.depth, surface.depth) and built.points.visible_count > 10_000
 
 
 def test_weights_that_know_nothing_are_noticed(folder, astronaut_head):
@@ -305,10 +305,3 @@ def test_half_the_bits_say_nearly_the_same(model, folder, picture, monkeypatch):
 )
 def test_precision_follows_the_device(precision, device, dtype):
     assert NetworkOptions(precision=precision, device=device).dtype() == dtype
-
-
-def test_a_whole_head_is_built_on_it(taught, astronaut_head):
-    settings = Settings(provider="geowizard", networks=options(taught))
-    built = build_head(astronaut_head.portrait, settings)
-    assert built.surface.provider == "geowizard" and built.points.visible_count > 10_000
-    assert Settings().networks == NetworkOptions()

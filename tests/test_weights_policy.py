@@ -253,3 +253,54 @@ def test_hub_out_of_reach_is_one_line(monkeypatch, hub):
     with using_policy(downloads=Downloads.PUBLIC), pytest.raises(WeightsError, match="cannot reach the hub") as caught:
         resolver.resolve("a.bin")
     assert "\n" not in str(caught.value) and "owner/name" in str(caught.value)
+
+
+def put_folder(folder, *parts):
+    for part in parts:
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / part).write_bytes(b"x")
+    return folder
+
+
+def pipeline_row(**changes):
+    fields = {"name": "pipe", "sha256": None, "size": 2 * 10**9, "parts": ("unet/*.safetensors", "index.json")}
+    return row(**(fields | {"sources": (HubRepository("owner/name"),)} | changes))
+
+
+def test_a_folder_must_be_whole(monkeypatch, tmp_path, hub):
+    """Half a download is fetched again; what the user says is his must be whole."""
+    use(monkeypatch, pipeline_row())
+    monkeypatch.setattr(resolver, "model_folders", lambda: (tmp_path,))
+    put_folder(tmp_path / "pipe", "index.json")
+    with using_policy(downloads=Downloads.NONE), pytest.raises(WeightsError, match="2.0 GB; licence"):
+        resolver.resolve("pipe")
+    with pytest.raises(WeightsError, match=r"does not hold pipe: it has no unet/\*.safetensors"):
+        resolver.resolve_at("pipe", str(tmp_path / "pipe"))
+    whole = put_folder(tmp_path / "pipe", "unet/a.safetensors")
+    assert resolver.resolve("pipe") == resolver.resolve_at("pipe", str(tmp_path)) == whole
+    assert resolver.resolve_at("pipe", str(whole)) == whole
+
+
+def test_another_hub_repository_than_the_rows(monkeypatch, tmp_path, hub):
+    use(monkeypatch, pipeline_row(commercial_ok=False))
+    put_folder(tmp_path / "hub" / "pipeline", "index.json", "unet/a.safetensors")
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **options: fetched(hub, tmp_path, name, options))
+    with using_policy(downloads=Downloads.NONE), pytest.raises(WeightsError, match="someone/else"):
+        resolver.resolve_at("pipe", "someone/else")
+    with using_policy(downloads=Downloads.PUBLIC):
+        assert resolver.resolve_at("pipe", "someone/else") == tmp_path / "hub" / "pipeline"
+    assert hub.calls[-1] == ("someone/else", "main", False)
+    with using_policy(commercial_safe=True), pytest.raises(WeightsError, match="commercial-safe"):
+        resolver.resolve_at("pipe", "someone/else")
+
+
+def fetched(hub, tmp_path, name, options):
+    hub.calls.append((name, options["revision"], options["local_files_only"]))
+    if options["local_files_only"]:
+        raise FileNotFoundError("not in the cache")
+    return str(tmp_path / "hub" / "pipeline")
+
+
+def test_nothing_that_could_run_code_is_asked_for():
+    patterns = [p for weight in LEDGER for s in weight.sources if isinstance(s, HubRepository) for p in s.files]
+    assert patterns and all(p.endswith((".safetensors", ".json", ".txt", ".model")) for p in patterns)
