@@ -72,7 +72,7 @@ def current_policy() -> Policy:
 
 @contextmanager
 def using_policy(*, downloads: Downloads | None = None, commercial_safe: bool = False) -> Iterator[Policy]:
-    """Change the policy for the code inside the ``with`` block, on this thread; ``commercial_safe`` can only turn on."""
+    """Change the policy inside the ``with`` block, on this thread; ``commercial_safe`` can only be turned on."""
     policy = current_policy()
     if downloads is not None:
         policy = replace(policy, downloads=downloads)
