@@ -110,7 +110,7 @@ def test_a_flow_looks_up_where_it_says():
 
 def test_a_correction_moves_mixes_and_adds():
     composite, source = pictures(1, 64)[None], pictures(2, 64)[None]
-    zero, base = torch.zeros(1, 2), torch.zeros(1, 2, 64, 64)
+    zero, base = torch.zeros(1, 2), torch.zeros(1, 2, 16, 16)
     flow, fine = torch.zeros(1, 4, 16, 16), torch.zeros(1, 3, 32, 32)
 
     def result(flow, blend, residual):

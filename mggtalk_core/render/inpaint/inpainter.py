@@ -31,11 +31,10 @@ class Inpainter(nn.Module):
         ``guide`` is that of `whole_guide`, its flow in pixels; ``corner`` (x, y) is where the composite lies in the
         source's crop, 0 unless a part of it is looked at.
         """
-        base = enlarged(guide[:, FLOW], *composite.shape[-2:])
-        shown = look_up(source, base, corner)
+        shown = look_up(source, enlarged(guide[:, FLOW], *composite.shape[-2:]), corner)
         scaled = torch.cat((guide[:, : FLOW.start], guide[:, FLOW] * FLOW_SCALE, guide[:, FLOW.stop :]), dim=1)
         correction = self.unet(torch.cat((composite, alpha, layer, shown), dim=1) - 0.5, scaled)
-        return apply_correction(correction, composite, source, base, corner)
+        return apply_correction(correction, composite, source, guide[:, FLOW], corner)
 
 
 class PatchRefiner(nn.Module):
@@ -54,5 +53,4 @@ class PatchRefiner(nn.Module):
         """Return the refined patch, not clamped."""
         correction = self.unet(torch.cat((composite, source), dim=1) - 0.5, guide)
         corner = composite.new_zeros(len(composite), 2)
-        base = composite.new_zeros(len(composite), 2, *composite.shape[-2:])
-        return apply_correction(correction, composite, source, base, corner)
+        return apply_correction(correction, composite, source, torch.zeros_like(correction.flow[:, :2]), corner)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -135,12 +136,21 @@ def look_up(
     A flow of zero gives the picture itself, bit for bit, when its edges are powers of two.
     """
     (height, width), (rows, columns) = picture.shape[-2:], flow.shape[-2:]
-    x = torch.arange(columns, device=flow.device) + 0.5
-    y = torch.arange(rows, device=flow.device)[:, None] + 0.5
-    place_x = (flow[:, 0] + x + corner[:, 0, None, None]) * (2.0 / width) - 1.0
-    place_y = (flow[:, 1] + y + corner[:, 1, None, None]) * (2.0 / height) - 1.0
-    place = torch.stack((place_x, place_y), dim=-1)
-    return functional.grid_sample(picture, place, mode="bilinear", padding_mode="border", align_corners=False)
+    scale = flow.new_tensor([2.0 / width, 2.0 / height]).view(1, 2, 1, 1)
+    place = torch.addcmul(
+        _places(rows, columns, flow.device) * scale - 1.0 + (corner[..., None, None] * scale), flow, scale
+    )
+    return functional.grid_sample(
+        picture, place.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+@lru_cache(8)
+def _places(rows: int, columns: int, device: torch.device) -> Float[Tensor, "1 2 rows columns"]:
+    """Return x and y of every pixel's centre."""
+    with torch.inference_mode(False):  # training, too, may use what a render has left here
+        x, y = torch.arange(columns, device=device) + 0.5, torch.arange(rows, device=device) + 0.5
+        return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None]
 
 
 def enlarged(values: Float[Tensor, "b c h w"], height: int, width: int) -> Float[Tensor, "b c height width"]:
@@ -154,18 +164,18 @@ def apply_correction(
     correction: Correction,
     composite: Float[Tensor, "b 3 h w"],
     source: Float[Tensor, "b 3 height width"],
-    base: Float[Tensor, "b 2 h w"],
+    base: Float[Tensor, "b 2 h2 w2"],
     corner: Float[Tensor, "b 2"],
 ) -> Float[Tensor, "b 3 h w"]:
     """Return the corrected picture, not clamped.
 
-    ``base`` is the flow in pixels at which ``source`` already fits the composite, ``corner`` the place of the
-    composite in the source (0 unless it is a crop).
+    ``base`` is the flow in pixels at which ``source`` already fits the composite, on the grid of the correction's;
+    ``corner`` is the place of the composite in the source (0 unless it is a crop).
     """
     height, width = composite.shape[-2:]
-    flow = enlarged(correction.flow, height, width)
+    flow = enlarged(torch.cat((correction.flow[:, :2], correction.flow[:, 2:] + base), dim=1), height, width)
     moved = look_up(composite, flow[:, :2], torch.zeros_like(corner))
-    shown = look_up(source, base + flow[:, 2:], corner)
+    shown = look_up(source, flow[:, 2:], corner)
     blend, residual = enlarged(torch.cat((correction.blend, correction.residual), 1), height, width).split((1, 3), 1)
     return moved + blend * (shown - moved) + residual
 
