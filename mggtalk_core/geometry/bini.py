@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..progress import OnStep, ignore_steps
-from .bini_stencil import Intrinsics, Stencil
+from .bini_stencil import Intrinsics, Stencil, with_normals
 from .bini_types import DEFAULTS, BiniOptions, Integration
 
 __all__ = ["DEFAULTS", "BiniOptions", "Integration", "integrate_normals"]
@@ -65,7 +65,7 @@ def integrate_normals(
 
     """
     begin = time.perf_counter()
-    mask = mask.to(normals.device) & torch.isfinite(normals.sum(0))
+    mask = with_normals(mask.to(normals.device), normals)
     if not mask.any():
         return Integration(torch.full_like(normals[0], torch.nan, dtype=torch.float64), mask)
     stencil = Stencil.build(normals, mask, intrinsics, prior, prior_weight)

@@ -34,11 +34,12 @@ class CompiledSolver:
         """Lay out the memory; all weights are one half."""
         self.stencil, self.options = stencil, options
         count = stencil.prior.numel()
-        self.axes = [(slope.numpy(), target.numpy(), link.numpy(), far) for slope, target, link, far in stencil.axes()]
+        self.axes = [(*(each.numpy() for each in maps), np.uint64(far)) for *maps, far in stencil.axes()]
         self.weights = [np.full(count, 0.5), np.full(count, 0.5)]
         kind = np.dtype(options.precision)
         self.conductances = [_zeros(count, kind), _zeros(count, kind)]
         self.pull, self.scale, self.x, self.r, self.p, self.image = (_zeros(count, kind) for _ in range(6))
+        self.sums = np.zeros((3, count))
         self.starts, self.stops = _runs(stencil.inside)
 
     def reweigh(self, z: Float[Tensor, "n"]) -> float:
@@ -71,7 +72,8 @@ class CompiledSolver:
 
     def _linearize(self, z: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Set matrix and residual at ``z``; return the state of the iteration and its goal, a squared residual."""
-        diagonal, right, residual = np.zeros_like(z), np.zeros_like(z), np.zeros_like(z)
+        self.sums[:] = 0.0
+        diagonal, right, residual = self.sums
         for axis, weight, conductance in zip(self.axes, self.weights, self.conductances, strict=True):
             kernels.edges_along(z, *axis, weight, conductance, diagonal, right, residual)
         prior, goal = self.stencil.prior.numpy(), self.options.cg_tolerance**2 * (right @ right)
@@ -84,7 +86,7 @@ class CompiledSolver:
             right += pull * prior
         # Measured against the normals' side alone: a heavy prior would otherwise hide what it should not decide.
         goal = max(goal, ROUNDING**2 * (right @ right))
-        scale = 1.0 / np.maximum(diagonal, SMALLEST_DIAGONAL)
+        scale = np.reciprocal(np.maximum(diagonal, SMALLEST_DIAGONAL, out=diagonal), out=diagonal)
         self.scale[:], self.r[:] = scale, residual
         self.x[:], self.p[:] = 0.0, 0.0
         return np.array([residual @ residual, residual @ (scale * residual), 0.0, 0.0]), goal
@@ -99,15 +101,12 @@ def _zeros(count: int, kind: np.dtype) -> NDArray[np.floating]:
 
 def _runs(inside: Bool[Tensor, "rows width"]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Return first and last-plus-one cell of the stretches to work on: the mask in whole blocks, short gaps filled."""
-    flat = inside.flatten().numpy()
-    blocks = np.unique(np.flatnonzero(flat) // QUANTUM)
-    breaks = np.flatnonzero(np.diff(blocks) > 2)
-    first, last = blocks[np.r_[0, breaks + 1]] * QUANTUM, (blocks[np.r_[breaks, len(blocks) - 1]] + 1) * QUANTUM
+    count, width = inside.numel(), inside.shape[1]
+    flat = np.zeros(-(-count // QUANTUM) * QUANTUM, bool)
+    flat[:count] = inside.flatten().numpy()
+    blocks = np.flatnonzero(flat.reshape(-1, QUANTUM).any(axis=1))
+    breaks = np.flatnonzero((np.diff(blocks) > 2) | (np.diff(blocks * QUANTUM // RUN) > 0))
+    first = blocks[np.append(0, breaks + 1)] * QUANTUM
+    last = (blocks[np.append(breaks, len(blocks) - 1)] + 1) * QUANTUM
     # The rows of the border are nobody's: their cells have neighbours outside the arrays.
-    first, last = np.maximum(first, inside.shape[1]), np.minimum(last, len(flat) - inside.shape[1])
-    starts, stops = [], []
-    for start, stop in zip(first, last, strict=True):
-        cuts = np.append(np.arange(start, stop, RUN), stop).astype(np.uint64)
-        starts.append(cuts[:-1])
-        stops.append(cuts[1:])
-    return np.concatenate(starts), np.concatenate(stops)
+    return np.maximum(first, width).astype(np.uint64), np.minimum(last, count - width).astype(np.uint64)

@@ -140,6 +140,18 @@ class Stencil:
         )
 
 
+def with_normals(
+    mask: Bool[Tensor, "height width"], normals: Float[Tensor, "3 height width"]
+) -> Bool[Tensor, "height width"]:
+    """Return the mask without the pixels whose normals are not finite."""
+    if not mask.any():
+        return mask
+    box = _bounding_box(mask)
+    known = torch.zeros_like(mask)
+    known[box] = mask[box] & torch.isfinite(normals[:, *box].sum(0))
+    return known
+
+
 def _bounding_box(mask: Bool[Tensor, "height width"]) -> tuple[slice, slice]:
     rows, columns = (torch.nonzero(mask.any(dim=1 - axis)).squeeze(-1) for axis in (0, 1))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
