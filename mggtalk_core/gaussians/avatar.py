@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -18,7 +19,9 @@ from ..record import Record
 from .aperture import Aperture, aperture_of
 from .colours import point_colours
 from .discs import Discs, discs_on
+from .gaussians import SH_C0
 from .inner import is_mouth, part_of
+from .mirror import reflect_harmonics
 from .neighbours import Tangents, surface_tangents
 
 STRETCH = 2.0
@@ -62,6 +65,15 @@ class Avatar(Record):
     def seen_count(self) -> int:
         """Number of visible and mirrored points: those that get children."""
         return self.points.visible_count + self.points.mirrored_count
+
+    @cached_property
+    def harmonics(self) -> Float[Tensor, "g 4 3"]:
+        """The base colours as spherical harmonics; do not change them."""
+        sh = torch.zeros(len(self.colours), 4, 3, device=self.colours.device)
+        sh[:, 0] = (self.colours - 0.5) / SH_C0
+        first, last = self.points.visible_count, self.seen_count
+        sh[first:last] = reflect_harmonics(sh[first:last])
+        return sh
 
 
 def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Avatar:

@@ -12,7 +12,7 @@ from .avatar import Avatar
 from .densify import CHILD_SHRINK, child_offset
 from .frames import ellipse_frames
 from .gaussians import SH_C0, Gaussians
-from .mirror import reflect_harmonics, reflect_quaternions
+from .mirror import reflect_quaternions
 
 SPREAD = 0.28
 """Standard deviation of a visible Gaussian over the distance to its neighbour, before it shares with its child.
@@ -76,21 +76,17 @@ def _shown(
     return avatar.opacities * torch.cat((factor, factor[: avatar.seen_count]))
 
 
-def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "g"]:
-    """Return the backing whose inner side the camera sees: the cheeks from within an open mouth."""
+def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "k"]:
+    """Tell which of the cheeks turn their inner side to the camera: it sees them from within an open mouth."""
     corners = vertices[avatar.discs.vertices[avatar.cheeks - avatar.seen_count]]
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     position = -camera.rotation.T @ camera.translation
-    hidden = torch.zeros_like(avatar.labels, dtype=torch.bool)
-    hidden[avatar.cheeks] = ((position - corners[:, 0]) * normal).sum(dim=-1) < 0.0
-    return hidden
+    return ((position - corners[:, 0]) * normal).sum(dim=-1) < 0.0
 
 
-def _harmonics(avatar: Avatar, dark: Bool[Tensor, "g"]) -> Float[Tensor, "g 4 3"]:
-    sh = torch.zeros(len(avatar.colours), 4, 3, device=avatar.colours.device)
-    sh[:, 0] = (
-        torch.where(dark[:, None], avatar.colours * avatar.colours.new_tensor(CAVITY), avatar.colours) - 0.5
-    ) / SH_C0
-    first, last = avatar.points.visible_count, avatar.seen_count
-    sh[first:last] = reflect_harmonics(sh[first:last])
+def _harmonics(avatar: Avatar, dark: Bool[Tensor, "k"]) -> Float[Tensor, "g 4 3"]:
+    """Return the harmonics of the avatar with those of the cheeks that are seen from within in the dark."""
+    rows, sh = avatar.cheeks, avatar.harmonics.clone()
+    colours = avatar.colours[rows]
+    sh[rows, 0] = (torch.where(dark[:, None], colours * colours.new_tensor(CAVITY), colours) - 0.5) / SH_C0
     return sh
