@@ -120,7 +120,7 @@ def test_normal_maps_of_both_styles_mean_the_same(nodes):
     colour = 0.5 + 0.5 * normal * torch.tensor([1.0, -1.0, -1.0])
     opengl = colour[:, None, None].expand(3, 2, 2)
     directx = torch.stack((opengl[0], 1.0 - opengl[1], opengl[2]))
-    for picture, style in ((opengl, "opengl"), (directx, "directx")):
+    for picture, style in ((opengl, "opengl"), (opengl, "auto"), (directx, "directx")):
         assert torch.allclose(maps.normals_of_picture(picture, style)[:, 0, 0], normal, atol=1e-6)
     assert bool(maps.normals_of_picture(torch.zeros(3, 2, 2), "opengl").isnan().all())
 
@@ -169,3 +169,31 @@ def test_every_kind_of_picture_loads(nodes, picture, portrait, kind):
         for one, inverse in ((loaded, seen), (portrait, wanted))
     ]
     assert (where[0] - where[1]).norm(dim=-1).mean() < 1.5
+
+
+def test_what_is_noticed_about_maps_is_said_on_the_node(nodes, portrait, monkeypatch):
+    run, said = nodes["MGGDepthBINI"].execute, []
+    monkeypatch.setattr(part(nodes, "geometry"), "say", lambda text, cls: said.append(text))
+    _, depth, normals = run(portrait=portrait, provider="mesh").result
+    assert said == []
+    run(portrait=portrait, provider="given", depth=depth)
+    upside_down = torch.stack((normals[..., 0], 1.0 - normals[..., 1], normals[..., 2]), dim=-1)
+    run(portrait=portrait, provider="given", normals=upside_down, normal_style="opengl")
+    run(portrait=portrait, provider="given", normals=upside_down, normal_style="auto")
+    assert "near is bright" in said[0]
+    assert "its y points against" in said[1]
+    assert said[2].startswith("Normal map: ") and "against" not in said[2]
+
+
+def test_settings_of_the_networks_reach_them(nodes, portrait, monkeypatch):
+    seen = []
+    geometry = part(nodes, "geometry")
+    known = geometry.surface_of
+    monkeypatch.setattr(geometry, "surface_of", lambda *a, **named: seen.append(named) or known(portrait, "mesh"))
+    chosen = {"steps": 3, "seed": 7, "scene": "indoor", "resolution": 128, "precision": "bf16", "offload": "model"}
+    nodes["MGGDepthBINI"].execute(
+        portrait=portrait, provider="geowizard", weights="somewhere", prior_weight=2.0, download=False, **chosen
+    )
+    options = seen[0]["networks"]
+    assert {name: getattr(options, name) for name in chosen} == chosen
+    assert (options.weights, options.device, seen[0]["prior_weight"]) == ("somewhere", "cpu", 2.0)
