@@ -9,7 +9,7 @@ from mggtalk_core.gaussians.gaussians import Gaussians
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.render.extras import CONFIDENCE, LABEL_COLORS, render_extras, view_normals
-from mggtalk_core.render.rasterize import available_backends, render, render_video
+from mggtalk_core.render.rasterize import available_backends
 from mggtalk_core.render.synthetic import head_camera, head_scene
 
 CAMERA = Camera.for_crop(32)
@@ -68,27 +68,6 @@ def test_every_label_has_a_colour_of_its_own():
 def test_nothing_asked_for_nothing_drawn():
     extras = render_extras(head_scene(5), CAMERA)
     assert extras.normals is None and extras.labels is None and extras.confidence is None
-
-
-def test_video_is_the_single_frames_in_order():
-    views = [(head_scene(500 + 50 * k, seed=k), head_camera(40, 5.0 * k)) for k in range(7)]
-    drawn = list(render_video(iter(views)))
-    assert len(drawn) == 7
-    assert all(torch.equal(a.rgb, render(*view).rgb) for a, view in zip(drawn, views, strict=True))
-
-
-def test_video_reads_no_further_than_it_must():
-    taken = []
-
-    def views():
-        for k in range(100):
-            taken.append(k)
-            yield head_scene(100), head_camera(32)
-
-    frames = render_video(views())
-    next(frames)
-    frames.close()
-    assert len(taken) < 15
 
 
 def test_backends_are_listed_in_the_order_of_preference():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..head.camera import Camera
-from ..motion.driven import DrivenPoints
+from ..motion.driven import DrivenPoints, posed
 from ..motion.motion import Motion
 from ..parallel import one_thread
 from ..portrait.portrait import Portrait
@@ -43,8 +43,7 @@ class AnalyticSequence:
 
     def camera(self, index: int) -> Camera:
         """Return the camera of one frame; it carries the head's pose."""
-        camera = self.avatar.points.fit.camera
-        return camera.posed(self.motion.rotation[index], self.motion.translation[index])
+        return posed(self.avatar.points.fit.camera, self.motion, index)
 
 
 @one_thread()

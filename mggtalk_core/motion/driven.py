@@ -34,6 +34,9 @@ class DrivenPoints(Record):
 
     def camera(self, index: int) -> Camera:
         """Return the camera of one frame: the head's pose lives here, never in the points."""
-        motion = self.motion
-        camera = self.points.fit.camera
-        return camera.posed(motion.rotation[index].to(torch.float32), motion.translation[index].to(torch.float32))
+        return posed(self.points.fit.camera, self.motion, index)
+
+
+def posed(camera: Camera, motion: Motion, index: int) -> Camera:
+    """Return the camera with the head's pose of one frame for its world-to-camera."""
+    return camera.posed(motion.rotation[index].to(torch.float32), motion.translation[index].to(torch.float32))

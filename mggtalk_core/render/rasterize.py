@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,7 +15,6 @@ from torch import Tensor
 from ..errors import InputError
 from ..gaussians.gaussians import Gaussians
 from ..head.camera import Camera
-from ..parallel import ordered_map
 from .reference import render_reference
 from .rendering import Rendering
 from .synthetic import head_scene
@@ -67,13 +66,6 @@ def render(
     behind = background.to(drawn.rgb)
     behind = behind[:, None, None] if behind.ndim == 1 else behind
     return replace(drawn, rgb=torch.addcmul(drawn.rgb + behind, drawn.alpha, behind, value=-1))
-
-
-def render_video(
-    views: Iterable[tuple[Gaussians, Camera]], *, backend: str = "auto", antialiased: bool = False
-) -> Iterator[Rendering]:
-    """Render one view after another, the frames spread over the cores; in order, and with a few in memory at once."""
-    return ordered_map(lambda view: render(*view, backend=backend, antialiased=antialiased), views)
 
 
 def available_backends(device: torch.device | str = "cpu") -> list[str]:
