@@ -242,6 +242,14 @@ def test_the_flow_covers_hair_and_dies_out_beyond(turned):
     assert not hairy[FLOW][:, :, :4].any() and not hairy[FLOW][:, :, -4:].any()
 
 
+def test_the_shoulders_stay_where_they_are(turned):
+    maps = whole_guide(turned.guide, turned.driven, torch.zeros(1, 512, 512), 4)
+    height = maps[CHANNELS.index("rest y")]
+    shoulders, face = (maps[0] > 0) & (height < -1.8), (maps[0] > 0) & (height > -1.0)
+    assert shoulders.sum() > 100 and maps[FLOW][:, shoulders].abs().max() < 0.01
+    assert maps[FLOW][:, face].norm(dim=0).mean() > 3.0
+
+
 @pytest.mark.parametrize("place", PLACES, ids=("left eye", "right eye", "mouth"))
 def test_patches_are_upright_and_of_one_size(place):
     guide, _ = symmetric(0.0)

@@ -247,6 +247,16 @@ def test_a_training_goes_on_exactly_where_it_ended(tmp_path, fresh_accelerator):
     assert all(torch.equal(one["weights"][name], two["weights"][name]) for name in one["weights"])
 
 
+def test_a_training_stopped_by_hand_is_kept(tmp_path, fresh_accelerator):
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(ToyStage(), LoopOptions(tmp_path, steps=8, batch=1), on_step=stop)
+    assert weights_of(tmp_path)["step"] == 3 and (tmp_path / "checkpoint").is_dir()
+
+
 def test_a_training_leaves_figures_and_a_sheet(tmp_path, fresh_accelerator):
     train(ToyStage(), LoopOptions(tmp_path, steps=60, batch=4))
     losses = [row["difference"] for row in rows(tmp_path)]

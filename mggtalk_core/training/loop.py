@@ -39,7 +39,17 @@ class Trainer:
             self._load()
 
     def run(self, on_step: OnStep) -> None:
-        """Train to the end and leave the weights in the output folder."""
+        """Train to the end and leave the weights in the output folder; stopped by hand, keep what was learned."""
+        try:
+            self._learn(on_step)
+        except KeyboardInterrupt:
+            if self._accelerator.num_processes == 1:  # others may be anywhere: they would not meet to save
+                self._save()
+            raise
+        self._save()
+        self._judge()
+
+    def _learn(self, on_step: OnStep) -> None:
         options, accelerator = self._options, self._accelerator
         numbers = Numbers(self._progress.step, options.batch, accelerator.process_index, accelerator.num_processes)
         loader = DataLoader(self._stage.examples(), options.batch, sampler=numbers, num_workers=options.workers)
@@ -50,16 +60,14 @@ class Trainer:
             figures = self._step({name: value.to(accelerator.device) for name, value in next(batches).items()})
             now = time.perf_counter()
             self._progress.seconds = before + now - start
-            on_step(self._progress.step, options.steps or 0)
             self._note("losses", figures, every=20)
+            on_step(self._progress.step, options.steps or 0)
             if self._agreed(now - saved > 60.0 * options.checkpoint_minutes):
                 self._save()
                 saved = time.perf_counter()
             if self._agreed(now - judged > 60.0 * options.judge_minutes):
                 self._judge()
                 judged = time.perf_counter()
-        self._save()
-        self._judge()
 
     def _done(self) -> float:
         """Return how much of the training is done, 0..1; 0 where it has no end."""

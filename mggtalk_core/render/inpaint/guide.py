@@ -45,6 +45,8 @@ SOURCE_CHANNELS = (8, 9, 11)
 
 _DEPTH_TOLERANCE = 0.04
 """A vertex is seen when nothing lies more than this before it (units of 10 cm)."""
+_THROAT, _SHOULDERS = -1.25, -1.75
+"""Heights on the mean head (units of 10 cm) between which the flow dies out downwards."""
 _PARTS = ((Part.FACE,), (Part.EYE_LEFT, Part.EYE_RIGHT), (Part.MOUTH_SOCKET, Part.EYE_SOCKET), (Part.GUMS, Part.TONGUE),
           (Part.TEETH,))  # fmt: skip
 
@@ -120,7 +122,9 @@ def whole_guide(guide: HeadGuide, head: DrivenHead, alpha: Float[Tensor, "1 512 
     size = alpha.shape[-1] // stem
     scaled = grid_map(1.0 / stem)
     maps = guide.maps(head, (size, size), scaled, scaled, torch.zeros(3), 1.0)
-    maps[FLOW] *= stem / FLOW_SCALE  # in pixels of the crop
+    # The model's shoulders turn with its head; real ones stay with the layer.
+    held = ((maps[2] - _SHOULDERS) / (_THROAT - _SHOULDERS)).clamp(0.0, 1.0)
+    maps[FLOW] *= held * stem / FLOW_SCALE  # in pixels of the crop
     maps[FLOW] = _spread(maps[FLOW], maps[0], alpha)
     return maps
 
