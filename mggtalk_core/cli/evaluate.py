@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from ..evaluation.audio import RENDERED, AudioOptions, evaluate_audio
+from ..evaluation.audio import LEFT_OUT, RENDERED, AudioOptions, evaluate_audio
 from ..evaluation.audio_list import clips_with_sound
 from ..evaluation.audio_pictures import POSES
 from ..evaluation.audio_summary import summary as audio_summary
@@ -96,7 +96,9 @@ def run_audio(arguments: argparse.Namespace) -> int:
             instruments=pipeline_instruments(settings_of(arguments)),
             on_step=on_step,
         )
-    return _finish(table, audio_summary(table))
+    status = _finish(table, audio_summary(table))
+    say(f"left out: {LEFT_OUT}")
+    return status
 
 
 def run_portraits(arguments: argparse.Namespace) -> int:
