@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .console import progress_bar, say
+from .train_audio import add_stage
 from .train_inpaint import add_stages
 
 
@@ -19,6 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     head.set_defaults(run=run_head)
     _add_prepare(stages)
     add_stages(stages)
+    add_stage(stages)
 
 
 def run_head(arguments: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ CHUNK = 750
 class MouthNetConfig:
     """Sizes of the net."""
 
-    channels: int = 128
+    channels: int = 96
     kernel: int = 3
     dilations: tuple[int, ...] = (1, 2, 4, 2, 1)
     outputs: tuple[str, ...] = ()

@@ -21,13 +21,11 @@ LOUD_MOUTH: dict[str, float] = {"jawOpen": 0.42, "mouthLowerDown": 0.2, "mouthUp
 LIP_LEAD = 0.03
 """Seconds by which the mouth is ahead of the voice; 20-40 ms on tracked clips whose sound is in step."""
 
-NET_SHARE = 0.6
-"""Share of the net in the opening where phonemes have a say too."""
-PHONEME_GAIN = 1.0
-"""Gap between the lips that the net means over the one that the visemes mean."""
-SHUT = 0.5
+SHUT = 0.0
 """Log-odds above which the net's word closes the lips, and `SHUT_WIDTH` more until they are shut."""
 SHUT_WIDTH = 1.5
+OPENS_BEFORE, CLOSES_AFTER = 0.15, 0.06
+"""Seconds by which lips may part before a voice sets in, and stay parted after it has ended."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +61,31 @@ def ruled_mouth(heard: Heard, frames: int, fps: float) -> Float[np.ndarray, "T 5
 
 
 def learned_mouth(heard: Heard, frames: int, fps: float) -> Float[np.ndarray, "T 52"]:
-    """Return what the net says, its opening averaged with that of the phonemes, and lips shut where either says so."""
+    """Return what the net says, with lips shut by it or by a P, B or M among the phonemes, and by silence.
+
+    An average with the opening that phonemes ask for, which helps the loudness, makes the net worse.
+    """
     said = heard.learned
-    activity = at_frames(heard.activity, frames, fps)
+    voice = at_frames(voice_about(heard.activity), frames, fps)
     values = at_frames(said, frames, fps, NET_RATE, 0.0)
-    opening = values[:, OUTPUTS.index(OPENING)].clip(0.0)
     log_odds = said[:, OUTPUTS.index(CLOSED)]
     lips = peak_at_frames(((log_odds - SHUT) / SHUT_WIDTH).clip(0.0, 1.0), frames, fps, NET_RATE, 0.0)
     if heard.segments is not None:
-        shapes, closed = viseme_curves(heard.segments, len(heard.opening))
-        asked = at_frames(shapes, frames, fps) @ gap_basis()[1]
-        opening = NET_SHARE * opening + (1.0 - NET_SHARE) * PHONEME_GAIN * asked.clip(0.0)
+        closed = viseme_curves(heard.segments, len(heard.opening))[1]
         lips = np.maximum(lips, peak_at_frames(closed, frames, fps))
-    shaped = values[:, : len(SHAPES)].clip(0.0) * activity[:, None] @ spread()
-    return with_shut_lips(with_opening(shaped, opening * activity), lips * activity)
+    shaped = values[:, : len(SHAPES)].clip(0.0) * voice[:, None] @ spread()
+    opening = values[:, OUTPUTS.index(OPENING)].clip(0.0) * voice
+    return with_shut_lips(with_opening(shaped, opening), lips * voice)
+
+
+def voice_about(activity: Float[np.ndarray, "features"]) -> Float[np.ndarray, "features"]:
+    """Return the highest voice activity from `CLOSES_AFTER` before to `OPENS_BEFORE` after each feature frame.
+
+    The net hears by itself when the lips part; this only makes sure that they do not in silence.
+    """
+    before, after = round(CLOSES_AFTER * FEATURE_RATE), round(OPENS_BEFORE * FEATURE_RATE)
+    padded = np.pad(activity, (before, after), mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, before + after + 1).max(axis=1)
 
 
 def with_opening(beta: Float[np.ndarray, "T 52"], opening: Float[np.ndarray, "T"]) -> Float[np.ndarray, "T 52"]:

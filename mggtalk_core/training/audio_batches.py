@@ -1,0 +1,66 @@
+"""Batches of speech: stretches of four seconds, in another voice and another room each time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..motion.audio_net import NET_RATE, PHASES, STRIDE
+from ..motion.mel import MEL_RATE, normalised
+from ..motion.vad import same_convolution
+from .audio_augment import SILENCE, Augmentation, at_positions, falls_silent, masked, other_room, other_voice
+from .audio_data import Speech
+
+SECONDS = 4.0
+STEPS = int(SECONDS * NET_RATE) // PHASES
+_CLOSING = np.hanning(9)[1:-1] / np.hanning(9).sum()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples for one step."""
+
+    mel: Float[Tensor, "batch 80 mels"]
+    """Normalised, with the surroundings the net wants."""
+    targets: Float[Tensor, "batch outputs frames"]
+    """In the order of `OUTPUTS`."""
+    known: Bool[Tensor, "batch outputs frames"]
+    trust: Float[Tensor, "batch"]
+
+
+def draw_batch(
+    speeches: Sequence[Speech], size: int, reach: int, kinds: Augmentation, rng: np.random.Generator
+) -> Batch:
+    """Draw stretches of speech, each as likely as its recording is long (beyond a minute no more)."""
+    chances = np.array([min(len(speech.mel), 60.0 * MEL_RATE) for speech in speeches])
+    chosen = rng.choice(len(speeches), size, p=chances / chances.sum())
+    examples = [_example(speeches[index], reach, kinds, rng) for index in chosen]
+    mel, targets, known = (torch.from_numpy(np.stack(part)) for part in zip(*examples, strict=True))
+    trust = torch.tensor([speeches[index].trust for index in chosen], dtype=torch.float32)
+    return Batch(mel, targets, known, trust)
+
+
+def _example(
+    speech: Speech, reach: int, kinds: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return spectrum [80,mels], targets [outputs,frames] and where they are known."""
+    tempo = rng.uniform(*kinds.tempo)
+    span = STEPS * STRIDE * tempo
+    start = rng.uniform(min(0.0, len(speech.mel) - span), max(0.0, len(speech.mel) - span))
+    positions = start + (np.arange(STRIDE * (STEPS + 2 * reach)) - STRIDE * reach) * tempo
+    mel = at_positions(speech.mel - np.float32(speech.level), positions)
+    mel = other_voice(mel, kinds, rng)
+    quiet = falls_silent(len(mel), kinds, rng)
+    mel[quiet] = SILENCE
+    mel = masked(normalised(other_room(mel, kinds, rng), 0.0), kinds, rng)
+    inner = slice(STRIDE * reach, len(positions) - STRIDE * reach)
+    middles = positions[inner].reshape(-1, STRIDE // PHASES).mean(axis=1)
+    values, known = speech.targets((middles + 0.5) / MEL_RATE)
+    voiced = 1.0 - quiet[inner][:: STRIDE // PHASES]
+    values *= same_convolution(voiced, _CLOSING)[:, None]
+    return mel.T.copy(), values.T.astype(np.float32), known.T.copy()

@@ -1,0 +1,256 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from mggtalk_core.errors import InputError
+from mggtalk_core.motion.audio_net import MouthNetConfig, run_net
+from mggtalk_core.motion.mel import BANDS, normalised, silence_frame
+from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES
+from mggtalk_core.training.audio import correct_lags, leave_out
+from mggtalk_core.training.audio_augment import PLAIN, SILENCE, Augmentation, at_positions, falls_silent, other_room
+from mggtalk_core.training.audio_batches import draw_batch
+from mggtalk_core.training.audio_clips import SpokenClip, fold_of, for_scoring, for_training
+from mggtalk_core.training.audio_data import REFERENCE_SPREAD, Speech, speech_from_capture, to_reference
+from mggtalk_core.training.audio_lag import estimate_lag
+from mggtalk_core.training.audio_losses import closed_loss, correlation_loss, mouth_loss
+from mggtalk_core.training.audio_synthetic import made_up_phones, synthetic_speech
+from mggtalk_core.training.audio_train import AudioTraining, Material, predict, train_net
+from mggtalk_core.training.tracks import ClipTrack, read_track, track_all, write_track
+
+SMALL = MouthNetConfig(channels=24, dilations=(1, 2), outputs=OUTPUTS)
+
+
+def babble(seed=0, seconds=12.0, lag=0.0, name="babble"):
+    """A mouth that opens with the loudness of 40 of 80 bands, which comes ``lag`` seconds later."""
+    rng = np.random.default_rng(seed)
+    knots = rng.uniform(0.0, 1.0, int(seconds * 6))
+    times = np.arange(int(seconds * 100)) / 100.0
+    voice = np.interp(times, np.arange(len(knots)) / 6.0, knots)
+    mel = rng.normal(0.0, 0.3, (len(times), BANDS)) - 8.0
+    mel[:, 20:60] += 8.0 * voice[:, None]
+    frames = np.arange(int(seconds * 25)) / 25.0
+    gap = 0.2 * np.interp(frames + lag, times, voice)
+    shapes = np.zeros((len(gap), len(SHAPES)))
+    shapes[:, 0] = gap
+    values = to_reference(name, shapes, gap, 25.0)
+    known = tuple(output != CLOSED for output in OUTPUTS)
+    return Speech(name, name, mel.astype(np.float32), values, known, 25.0)
+
+
+def spoken(seed, name, split="train", real=True, lag=0.0):
+    return SpokenClip(babble(seed, lag=lag, name=name), split, real, False, 0.05)
+
+
+# Data
+
+
+def test_every_speaker_has_the_same_spread_and_rests_at_zero():
+    one, loud = babble(), to_reference("x", np.ones((100, 16)), 0.5 * np.random.default_rng(0).random(100), 25.0)
+    opening = OUTPUTS.index(OPENING)
+    for values in (one.values, loud):
+        assert values[:, opening].std() == pytest.approx(REFERENCE_SPREAD)
+        assert np.quantile(values[:, opening], 0.1) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_mouths_that_stand_still_are_refused():
+    with pytest.raises(InputError, match="hardly moves"):
+        to_reference("x", np.zeros((100, 16)), np.full(100, 0.1), 25.0)
+
+
+def test_targets_are_read_at_the_time_of_the_sound():
+    speech = dataclasses.replace(babble(), lag=0.2)
+    values, known = speech.targets(np.array([1.2, 0.1, 100.0]))
+    np.testing.assert_allclose(values[0], speech.values[25])
+    assert known[:, OUTPUTS.index(OPENING)].tolist() == [True, False, False]
+    assert not known[:, OUTPUTS.index(CLOSED)].any()
+
+
+def test_captured_speech_follows_its_sound(shared):
+    speech = speech_from_capture(shared / "data" / "audio2face", "3_16")
+    loud = speech.mel[:, 20:50].mean(axis=1)
+    at = np.interp(np.arange(len(speech.opening)) / speech.fps, (np.arange(len(loud)) + 0.5) / 100.0, loud)
+    assert np.corrcoef(at, speech.opening)[0, 1] > 0.55, "columns and clock are right"
+    with pytest.raises(InputError):
+        speech_from_capture(shared / "data", "3_16")
+
+
+# Augmentation
+
+
+def test_plain_batches_hold_the_recording_itself():
+    speech = babble(seconds=4.0)
+    batch = draw_batch([speech], 1, 3, PLAIN, np.random.default_rng(0))
+    assert batch.mel.shape == (1, BANDS, 4 * (100 + 6))
+    inner = batch.mel[0, :, 12:-12].T.numpy()
+    np.testing.assert_allclose(inner, normalised(speech.mel, speech.level), atol=1e-4)
+    np.testing.assert_allclose(batch.mel[0, :, :12].T.numpy(), np.tile(silence_frame(), (12, 1)), atol=1e-4)
+    middles = (np.arange(200) * 2 + 1) / 100.0
+    np.testing.assert_allclose(batch.targets[0].T.numpy(), speech.targets(middles)[0], atol=1e-6)
+
+
+def test_beyond_the_ends_is_silence_and_between_frames_a_line():
+    mel = np.arange(10.0, dtype=np.float32)[:, None] * np.ones((1, BANDS), np.float32)
+    read = at_positions(mel, np.array([-1.0, 2.25, 9.0, 9.5]))
+    assert read[:, 0].tolist() == [SILENCE, 2.25, 9.0, SILENCE]
+
+
+def test_rooms_only_add_power():
+    mel = np.random.default_rng(0).normal(-3.0, 2.0, (300, BANDS)).astype(np.float32)
+    always = dataclasses.replace(PLAIN, noise=1.0, reverberation=1.0)
+    assert (other_room(mel, always, np.random.default_rng(1)) >= mel - 1e-4).all()
+    np.testing.assert_allclose(other_room(mel, PLAIN, np.random.default_rng(1)), mel, atol=1e-4)
+
+
+def test_a_stretch_that_falls_silent_shuts_the_mouth():
+    always = dataclasses.replace(PLAIN, silence=1.0)
+    assert falls_silent(400, always, np.random.default_rng(0)).sum() >= 30
+    batch = draw_batch([babble()], 4, 3, always, np.random.default_rng(0))
+    quiet = (batch.mel[:, :, 12:-12] < -3.5).all(dim=1).view(4, 200, 2).all(dim=2)
+    shut = batch.targets[:, OUTPUTS.index(OPENING)].abs() < 1e-6
+    assert bool(shut[:, 4:-4][quiet[:, 4:-4]].float().mean() > 0.7)
+
+
+# Losses
+
+
+def test_correlation_loss_knows_no_gain_and_no_offset():
+    truth = torch.randn(3, 200, generator=torch.Generator().manual_seed(0))
+    known = torch.ones(3, 200)
+    assert float(correlation_loss(3.0 * truth + 1.0, truth, known)) == pytest.approx(0.0, abs=1e-3)
+    assert float(correlation_loss(-truth, truth, known)) == pytest.approx(2.0, abs=1e-3)
+    assert float(correlation_loss(torch.zeros(3, 200), truth, known)) == pytest.approx(1.0)
+
+
+def test_what_is_not_known_does_not_count():
+    batch = draw_batch([babble()], 2, 3, Augmentation(), np.random.default_rng(0))
+    output = torch.randn(2, len(OUTPUTS), 200, generator=torch.Generator().manual_seed(1))
+    changed = output.clone()
+    changed[:, OUTPUTS.index(CLOSED)] += 10.0  # known only in synthetic speech
+    scale = torch.ones(len(OUTPUTS))
+    assert float(mouth_loss(output, batch, scale)) == float(mouth_loss(changed, batch, scale))
+    assert float(closed_loss(output, batch)) == 0.0
+
+
+# Training
+
+
+def test_training_learns_repeats_itself_and_goes_on_from_a_checkpoint(tmp_path):
+    material = Material([babble(seed, name=f"b{seed}") for seed in range(3)])
+    settings = AudioTraining(steps=40, batch=(4, 0, 0), net=SMALL, checkpoint_every=20)
+    log = []
+    net = train_net(material, settings, log=log)
+    unseen = babble(9)
+    heard = predict(net, unseen)[:, OUTPUTS.index(OPENING)]
+    at = np.interp(np.arange(len(unseen.opening)) / 25.0, (np.arange(len(heard)) + 0.5) / 50.0, heard)
+    assert np.corrcoef(at, unseen.opening)[0, 1] > 0.9
+
+    def stop(done, total):
+        if done == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_net(material, settings, checkpoint=tmp_path / "state.pt", on_step=stop)
+    resumed = train_net(material, settings, checkpoint=tmp_path / "state.pt")
+    for one, two in zip(net.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    mel = normalised(unseen.mel, unseen.level)
+    assert np.array_equal(run_net(net, mel), run_net(resumed, mel))
+
+
+@pytest.mark.parametrize("lag", [-0.24, 0.0, 0.16])
+def test_lag_of_a_moved_sound_is_found(lag):
+    truth = babble(3, lag=lag)
+    heard = np.interp((np.arange(600) + 0.5) / 50.0, np.arange(300) / 25.0, babble(3).opening)
+    found = estimate_lag(heard, truth)
+    assert found.proven
+    assert found.seconds == pytest.approx(lag, abs=0.021)
+    other = estimate_lag(np.random.default_rng(0).normal(size=600), truth)
+    assert not other.proven
+
+
+def test_lags_are_told_by_nets_that_have_not_heard_the_voice(monkeypatch):
+    monkeypatch.setattr("mggtalk_core.training.audio.LAG_ROUNDS", 1)
+    clips = [spoken(seed, f"s{seed}", lag=0.2 if seed == 2 else 0.0) for seed in range(5)]
+    settings = AudioTraining(steps=30, batch=(4, 0, 0), net=SMALL)
+    corrected, lags = correct_lags(clips, Material(()), settings)
+    assert lags["s2"].seconds == pytest.approx(0.2, abs=0.041)
+    assert corrected[2].speech.lag == lags["s2"].seconds
+    assert all(abs(lags[f"s{seed}"].seconds) <= 0.041 for seed in (0, 1, 3, 4))
+
+
+# Speakers
+
+
+def test_folds_hold_whole_speakers_out():
+    clips = [spoken(index, name) for index, name in enumerate(("a", "b", "c", "a", "d", "e"))]
+    seen = []
+    for learned, held in leave_out(clips, 3, lambda part: [clip.speech.speaker for clip in part]):
+        assert not set(learned) & {clip.speech.speaker for clip in held}
+        seen += [clip.speech.speaker for clip in held]
+    assert sorted(seen) == sorted(clip.speech.speaker for clip in clips)
+    assert fold_of(clips[0].speech, 3) == fold_of(clips[3].speech, 3)
+
+
+def test_voices_of_the_validation_are_not_learned():
+    clips = [spoken(0, "a"), spoken(1, "b"), spoken(2, "a", split="val"), spoken(3, "c", split="val", real=False)]
+    assert [clip.speech.speaker for clip in for_training(clips)] == ["b"]
+    assert [clip.speech.speaker for clip in for_scoring(clips)] == ["a"]
+
+
+# Synthetic speech
+
+
+def test_made_up_phones_are_seeded_and_full_of_lips():
+    one, two = (made_up_phones(np.random.default_rng(5)) for _ in range(2))
+    assert one == two
+    many = [phone for seed in range(20) for phone in made_up_phones(np.random.default_rng(seed))]
+    assert 0.08 < np.mean([phone in "pbm" for phone in many]) < 0.25
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="needs the speech synthesiser flite")
+def test_synthetic_lips_shut_where_the_sound_is_stopped():
+    speech = synthetic_speech(1)[0]
+    shut = speech.values[:, OUTPUTS.index(CLOSED)] > 0.5
+    levels = speech.mel[:, 10:60].mean(axis=1)
+    assert 0.02 < shut.mean() < 0.4
+    assert levels[shut].mean() < levels[~shut & (levels > np.median(levels))].mean() - 1.0
+    assert speech.opening[shut].max() <= np.quantile(speech.opening, 0.3)
+
+
+# Tracks
+
+
+def test_a_track_is_read_as_it_was_written(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    shapes = {"landmarks": (4, 478, 3), "blendshapes": (4, 52), "beta": (4, 52), "gaze": (4, 4)}
+    shapes |= {"rotation": (4, 3, 3), "translation": (4, 3), "residual": (4,), "identity": (50,)}
+    fields = {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()}
+    track = ClipTrack(
+        **fields, seen=torch.tensor([True, False, True, True]), crop_transform=torch.randn(2, 3), fps=29.97
+    )
+    write_track(tmp_path / "a.safetensors", track)
+    read = read_track(tmp_path / "a.safetensors")
+    assert read.fps == 29.97 and len(read) == 4
+    for field in dataclasses.fields(track):
+        if field.name != "fps":
+            assert torch.equal(getattr(read, field.name), getattr(track, field.name))
+    (tmp_path / "b.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError):
+        read_track(tmp_path / "b.safetensors")
+
+
+def test_clips_are_tracked_once_and_refusals_are_remembered(shared, tmp_path):
+    clip, broken = shared / "data" / "clips" / "spectre_oza6jryjvqs-00004.mp4", tmp_path / "broken.mp4"
+    broken.write_bytes(b"no clip")
+    report = track_all([clip, broken], tmp_path / "tracks", processes=1)
+    assert list(report.tracks) == [clip] and list(report.rejected) == [broken]
+    track = read_track(report.tracks[clip])
+    assert len(track) == 27 and bool(track.seen.all())
+    assert float(track.residual.median()) < 4.0
+    before = report.tracks[clip].stat().st_mtime_ns
+    again = track_all([clip, broken], tmp_path / "tracks", processes=1)
+    assert again == report
+    assert report.tracks[clip].stat().st_mtime_ns == before
