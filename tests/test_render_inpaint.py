@@ -10,6 +10,7 @@ import torch
 from mggtalk_core.errors import WeightsError
 from mggtalk_core.motion.rotations import camera_rotation
 from mggtalk_core.portrait.warp import apply
+from mggtalk_core.render.composite import Compositor
 from mggtalk_core.render.inpaint.guide import CHANNELS, FLOW, MIRRORED, HeadGuide, grid_map, whole_guide
 from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
 from mggtalk_core.render.inpaint.patches import (
@@ -24,7 +25,7 @@ from mggtalk_core.render.inpaint.patches import (
     feather,
     paste,
 )
-from mggtalk_core.render.inpaint.refine import Refiner
+from mggtalk_core.render.inpaint.refine import Refiner, finished, refiner_for
 from mggtalk_core.render.inpaint.unet import (
     EYES,
     PAPER,
@@ -36,6 +37,8 @@ from mggtalk_core.render.inpaint.unet import (
     look_up,
     memory_bytes,
 )
+from mggtalk_core.render.rendering import Rendering
+from mggtalk_core.weights.policy import using_policy
 from tests.head_samples import model_fit
 from tests.inpaint_samples import full_maps, pair_of, scene
 
@@ -87,6 +90,23 @@ def test_what_has_learned_nothing_changes_nothing(turned, pair, precision):
     networks = Networks(build("whole"), build("eyes"), build("mouth"))
     frame = frame_of(turned, pair)
     assert (refiner_of(turned, networks, precision=precision)(*frame) - frame[0]).abs().max() <= 1e-6
+
+
+def test_a_frame_without_a_refiner_is_the_composite(turned, pair):
+    rgb, alpha, layer = pair.render[:3] / 255.0, pair.render[3:] / 255.0, pair.layer / 255.0
+    rendering, state = Rendering(rgb, alpha, alpha), (turned.beta, turned.gaze, turned.camera)
+    compositor = Compositor(replace(turned.head.portrait, background=layer), turned.camera)
+    layers = compositor.layers(rendering, turned.camera)
+    assert torch.equal(finished(layers, None, *state), compositor(rendering, turned.camera))
+    awakened = refiner_of(turned, small_networks(seed=3))
+    mended = finished(layers, awakened, *state)
+    assert torch.equal(mended, awakened(layers.flat(), layers.alpha, layers.layer, *state))
+    assert not torch.equal(mended, layers.flat())
+
+
+def test_commercial_safe_leaves_the_frames_alone(turned):
+    with using_policy(commercial_safe=True):
+        assert refiner_for(turned.head.portrait, turned.guide.fit, turned.head.model) is None
 
 
 def test_no_networks_at_all_change_nothing(turned, pair):

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
 from ..head.camera import Camera
 from ..portrait.portrait import Portrait
+from ..record import Record
 from .pinholes import fill_pinholes
 from .rendering import Rendering
 from .torso import Torso
+
+
+@dataclass(frozen=True)
+class Layers(Record):
+    """What a finished frame is made of."""
+
+    rgb: Float[Tensor, "3 512 512"]
+    """The head, premultiplied, without pinholes."""
+    alpha: Float[Tensor, "1 512 512"]
+    layer: Float[Tensor, "3 512 512"]
+    """Torso and background behind it."""
+
+    def flat(self) -> Float[Tensor, "3 512 512"]:
+        """Return the head over the layer."""
+        return (self.rgb + (1.0 - self.alpha) * self.layer).clamp(0.0, 1.0)
 
 
 class Compositor:
@@ -34,9 +52,13 @@ class Compositor:
 
     def __call__(self, rendering: Rendering, camera: Camera | None) -> Float[Tensor, "3 512 512"]:
         """Return the finished crop of one frame; ``camera`` is the frame's, ``rendering`` is over nothing."""
+        return self.layers(rendering, camera).flat()
+
+    def layers(self, rendering: Rendering, camera: Camera | None) -> Layers:
+        """Return what the crop of one frame is made of; see `__call__`."""
         layer = self._layer if self._torso is None else self._torso(camera)
         rgb, alpha = fill_pinholes(rendering)
-        return (rgb + (1.0 - alpha) * layer.to(rgb)).clamp(0.0, 1.0)
+        return Layers(rgb, alpha, layer.to(rgb))
 
 
 def composite(

@@ -77,14 +77,18 @@ def _filled(part: str, sizes: dict[str, object], tensors: dict[str, Tensor]) -> 
     return network.eval().requires_grad_(False)
 
 
-@cache
 def load_networks() -> Networks:
-    """Return the networks that come with the package; read once per process.
+    """Return the networks that come with the package; read once per process, noted as used each time.
 
     Raises:
-        WeightsError: the file is damaged, or commercial-safe is on (checked by `resolve` before the first reading).
+        WeightsError: the file is missing or damaged, or commercial-safe is on.
     """
-    return read_networks(resolve(WEIGHTS))
+    return _read(resolve(WEIGHTS))
+
+
+@cache
+def _read(path: Path) -> Networks:
+    return read_networks(path)
 
 
 def best_precision(device: torch.device | str) -> torch.dtype:

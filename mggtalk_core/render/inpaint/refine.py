@@ -12,9 +12,33 @@ from torch import Tensor, nn
 from ...head.camera import Camera
 from ...head.head_fit import HeadFit
 from ...head.model import HeadModel
+from ...portrait.portrait import Portrait
+from ...weights.policy import current_policy
+from ..composite import Layers
 from .guide import DrivenHead, HeadGuide, whole_guide
-from .networks import Networks, best_precision
+from .networks import Networks, best_precision, load_networks
 from .patches import PLACES, Place, SourcePatch, cut, cut_source, facing, paste
+
+
+def refiner_for(
+    portrait: Portrait, fit: HeadFit, model: HeadModel, device: torch.device | str = "cpu"
+) -> Refiner | None:
+    """Return the refiner of a portrait with the weights that ship; None where commercial-safe refuses them.
+
+    It works on ``device`` if that is a CUDA device, else on the CPU. Raises WeightsError if the file is damaged.
+    """
+    if current_policy().commercial_safe:
+        return None
+    device = device if torch.device(device).type == "cuda" else "cpu"
+    return Refiner(load_networks(), portrait.crop, fit, model, device=device)
+
+
+def finished(
+    layers: Layers, refiner: Refiner | None, beta: Float[Tensor, "52"], gaze: Float[Tensor, "4"], camera: Camera
+) -> Float[Tensor, "3 512 512"]:
+    """Return a frame put together, and mended where there is a refiner; for the rest see `Refiner`."""
+    image = layers.flat()
+    return image if refiner is None else refiner(image, layers.alpha, layers.layer, beta, gaze, camera)
 
 
 class Refiner:
