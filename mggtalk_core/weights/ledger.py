@@ -99,7 +99,9 @@ _GEOWIZARD_FILES = (
 )  # fmt: skip
 """Not its second network, ``unet_v2``, which wants a text encoder in place of the image's."""
 _MARIGOLD_FILES = ("*.json", "*.txt", "*.fp16.safetensors")
-_MARIGOLD_PARTS = (*_DIFFUSION_PARTS, "model_index.json", "text_encoder/*.safetensors", "tokenizer/tokenizer_config.json")
+_MARIGOLD_PARTS = (
+    *_DIFFUSION_PARTS, "model_index.json", "text_encoder/*.safetensors", "tokenizer/tokenizer_config.json",
+)  # fmt: skip
 
 LEDGER: tuple[Weight, ...] = (
     Weight(
