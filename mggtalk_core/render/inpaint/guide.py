@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...head.camera import Camera
 from ...head.head_fit import HeadFit
+from ...head.landmark_model import IRISES
 from ...head.model import HeadModel
 from ...head.parts import Part
 from ...head.zbuffer import interpolate, rasterize_mesh
@@ -33,8 +34,8 @@ CHANNELS = (
     "teeth",
 )
 """Of a guide. ``rest``: where on the mean head the point lies; ``flow``: from the driven frame to the source;
-``seen``: whether the source shows the point; then parts, ``socket`` being the mouth's and the eyes' inside, ``soft``
-gums and tongue."""
+``seen``: whether the source shows the point; then parts, ``eye`` being 1 on the eyeball and 2 on its iris, ``socket``
+the mouth's and the eyes' inside, ``soft`` gums and tongue."""
 FLOW = slice(4, 6)
 MIRRORED = (1, 4)
 """Channels whose sign changes in a mirror."""
@@ -71,6 +72,7 @@ class HeadGuide:
         self.source = self.driven(fit.beta_s, fit.gaze, fit.camera)
         parts = model.parts.long()
         kinds = [torch.isin(parts, torch.tensor([int(part) for part in kind])) for kind in _PARTS]
+        kinds[1] = kinds[1] * (1.0 + _iris(model))
         seen = _seen(self.source.vertices, model, fit.camera.width)
         self.mean_landmarks = model.landmarks(model.mean)
         """Canonical, of the mean head at rest: [478, 3]."""
@@ -106,6 +108,17 @@ class HeadGuide:
         values = torch.cat((torch.ones_like(depth), rest, flow, self._fixed), dim=1)
         _, triangle, weights = rasterize_mesh(torch.cat((place, depth), dim=1), self.model.triangles, size[1], size[0])
         return interpolate(values, self.model.triangles, triangle, weights)
+
+
+def _iris(model: HeadModel) -> Float[Tensor, "v"]:
+    """Return 1 for vertices inside an iris, 0 outside, with a soft rim."""
+    landmarks, iris = model.landmarks(model.mean), torch.zeros(len(model.mean))
+    for ring in IRISES:
+        center, rim = landmarks[ring][0], landmarks[ring][1:]
+        radius = (rim - center).norm(dim=1).mean()
+        distance = (model.mean - center).norm(dim=1)
+        iris = torch.maximum(iris, ((1.4 - distance / radius) / 0.8).clamp(0.0, 1.0))
+    return iris
 
 
 def grid_map(scale: float) -> Float[Tensor, "2 3"]:
