@@ -67,8 +67,9 @@ def evaluate_alignment(
     for clip, members in pairs.by_clip.items():
         rows, shown = [], []
         for index in members:
-            place = misplacement(pairs[index])
-            rows.append(alignment_scores(place, pairs[index].landmarks))
+            pair = pairs[index]
+            place = misplacement(pair)
+            rows.append(alignment_scores(place, pair.landmarks))
             shown.append(SheetRow(f"{rows[-1]['psnr_head']:.1f} dB", _pictures(place)))
             done += 1
             on_step(done, len(pairs))
