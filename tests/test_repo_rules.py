@@ -176,6 +176,7 @@ def test_requirements_leave_torch_and_numpy_free():
 DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow", "ai_edge_litert": "ai-edge-litert"}
 UNDECLARED = {
     "numba": "librosa needs it",
+    "llvmlite": "numba is built on it",
     "threadpoolctl": "librosa needs it, through scikit-learn",
     "certifi": "taken where present",
     "pocketsphinx": "taken where present",

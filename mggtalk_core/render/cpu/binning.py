@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
+from .projection import RECORD
 
 TILE = 16
 """Edge of a tile in pixels."""
@@ -12,6 +13,7 @@ TILE = 16
 U = np.uint64
 _SMALL = 24  # shorter lists are sorted by insertion
 _DIGIT = 10  # bits per radix pass
+_RANK = np.uint64(RECORD - 1)
 
 
 @kernel()
@@ -41,12 +43,12 @@ def accumulate(counts, offsets):  # noqa: ANN001, ANN201
 
 
 @kernel()
-def scatter(records, depth_bits, first, last, columns, slots, entries):  # noqa: ANN001, ANN201
-    """Write an entry (depth bits above, row below) per splat first..last-1 and tile; ``slots`` [tiles] move on."""
+def scatter(records, records_bits, first, last, columns, slots, entries):  # noqa: ANN001, ANN201
+    """Write an entry (rank above, row below) per splat first..last-1 and tile; ``slots`` [tiles] move on."""
     for row in range(first, last):
         i = U(row)
         x0, y0, x1, y1 = _tiles(records, i)
-        entry = (U(depth_bits[i, 9]) << U(32)) | i
+        entry = (U(records_bits[i, _RANK]) << U(32)) | i
         for ty in range(y0, y1):
             for tx in range(x0, x1):
                 tile = U(ty * columns + tx)
@@ -67,7 +69,7 @@ def _insertion_sort(entries, first, last):  # noqa: ANN001, ANN202
 
 @kernel()
 def _radix_pass(source, source_first, target, target_first, count, base, shift, histogram):  # noqa: ANN001, ANN202
-    """Order ``count`` entries by one digit of their depth above ``base``; entries of equal digit keep their order."""
+    """Order ``count`` entries by one digit of their rank above ``base``; entries of equal digit keep their order."""
     mask = U((1 << _DIGIT) - 1)
     histogram[:] = 0
     for k in range(count):
@@ -86,12 +88,16 @@ def _radix_pass(source, source_first, target, target_first, count, base, shift, 
 
 @kernel()
 def _radix_sort(entries, first, last, spare, histogram):  # noqa: ANN001, ANN202
+    """Sort by the upper bits of the ranks' span, and put right by insertion what only lower bits tell apart."""
     nearest, farthest = entries[U(first)], entries[U(first)]
     for k in range(first, last):
         nearest, farthest = min(nearest, entries[U(k)]), max(farthest, entries[U(k)])
     base = nearest >> U(32)
     span = (farthest >> U(32)) - base
     shift, swapped = U(0), False
+    while (span >> shift) >> U(2 * _DIGIT) > U(0):
+        shift += U(1)
+    rough, span = shift > U(0), span >> shift
     while span > U(0):
         if swapped:
             _radix_pass(spare, 0, entries, first, last - first, base, shift, histogram)
@@ -102,6 +108,8 @@ def _radix_sort(entries, first, last, spare, histogram):  # noqa: ANN001, ANN202
         span >>= U(_DIGIT)
     if swapped:
         entries[first:last] = spare[: last - first]
+    if rough:
+        _insertion_sort(entries, first, last)
 
 
 @kernel()

@@ -10,10 +10,12 @@ from .. import splatting as rule
 from .jit import kernel
 
 RECORD = 16
-"""Floats per record, one cache line: mean x y, conic (a/2, b, c/2), -ln opacity, r g b, depth, box x0 y0 x1 y1, missed.
+"""Fields per record, one cache line: mean x y, conic (a/2, b, c/2), -ln opacity, r g b, depth, box x0 y0 x1 y1, missed,
+rank.
 
 The box holds whole pixels, the end excluded; it is empty (x0 = x1) for a Gaussian that is not drawn. Of the blocks of
 4 x 4 pixels in the box's corners the splat may miss some: 1 north-west + 2 north-east + 4 south-west + 8 south-east.
+The rank, a whole number of 32 bits, orders by depth; see `_rank`.
 """
 LANES = 16
 """Gaussians that are projected side by side: one vector."""
@@ -32,6 +34,9 @@ _MX, _MY, _A, _B, _C, _FAINT, _RED, _GREEN, _BLUE, _Z, _X0, _Y0, _X1, _Y1, _MISS
 _PX, _PY, _PZ, _QW, _QX, _QY, _QZ, _S0, _S1, _S2, _OPACITY, _SH = (U(LANES * k) for k in range(16, 28))
 _XX, _YY, _SEEN, _FRACTION = (U(LANES * k) for k in range(39, 43))
 LINES = 43
+_RANK = U(RECORD - 1)
+_RANK_START = np.float64(2.0**-7).view(np.int64).item()
+"""Bits of the nearest depth that has a rank of its own; with 27 bits for each power of two there is room up to 2^25."""
 _ROOT_HALF = np.float32(math.sqrt(0.5)).view(np.int32).item()
 
 
@@ -106,6 +111,20 @@ def _place(v, r, t, camera, antialiased):  # noqa: ANN001, ANN202
         v[_MX + i], v[_MY + i] = focal * tx + F(0.5) * width, focal * ty + F(0.5) * height
         v[_A + i], v[_B + i], v[_C + i] = F(0.5) * yy * inverse, -xy * inverse, F(0.5) * xx * inverse
         v[_XX + i], v[_YY + i], v[_Z + i] = xx, yy, z
+
+
+@kernel(fastmath=_FAST)
+def _rank(v, axis, z, bits, ranks):  # noqa: ANN001, ANN202
+    """Rank 16 Gaussians by depth, in float64: in float32 one in ten has the same depth as another of a head's.
+
+    A positive float's bits grow with it. ``bits`` is the memory of ``z``; ``axis`` is the camera's.
+    """
+    for lane in range(LANES):
+        i = U(lane)
+        z[i] = axis[0] * v[_PX + i] + axis[1] * v[_PY + i] + axis[2] * v[_PZ + i] + axis[3]
+    for lane in range(LANES):
+        i = U(lane)
+        ranks[i] = min(max((bits[i] - _RANK_START) >> 25, 0), 0xFFFFFFFF)
 
 
 @kernel(fastmath=_FAST)
@@ -190,13 +209,14 @@ def _cut_corners(v):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
-def _store(v, first, count, records):  # noqa: ANN001, ANN202
+def _store(v, ranks, first, count, records, records_bits):  # noqa: ANN001, ANN202
     """Turn lanes into records and count those with a number that is not finite."""
     dropped = 0
     for lane in range(count):
         i, j = U(first + lane), U(lane)
         for k in range(RECORD - 1):
             records[i, U(k)] = v[U(LANES * k) + j]
+        records_bits[i, _RANK] = ranks[j]
         dropped += v[_SOUND + j] == F(0)
     return dropped
 
@@ -213,28 +233,32 @@ def _count(v, count, columns, counts):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
-def project(parameters, pose, camera, antialiased, first, last, records, columns, counts):  # noqa: ANN001, ANN201
+def project(parameters, pose, camera, antialiased, first, last, records, records_bits, columns, counts):  # noqa: ANN001, ANN201
     """Fill the records of Gaussians first..last-1 and return how many had a number that is not finite.
 
     ``counts`` [tiles], ``columns`` to a row, is told how many splats touch each tile of 16 pixels.
 
-    means [N,3], quats [N,4] wxyz, scales [N,3], opacities [N], sh [N,4,3], records [N,RECORD]: float32, contiguous.
-    pose is (rotation row by row, translation, centre of the camera), camera is (focal, width, height) in
-    pixels and the largest |x/z|, |y/z| of the Jacobian.
+    means [N,3], quats [N,4] wxyz, scales [N,3], opacities [N], sh [N,4,3], records [N,RECORD]: float32, contiguous;
+    records_bits is the memory of the records as uint32. pose is (rotation row by row, translation, centre of the
+    camera, and in float64 the camera's axis and distance), camera is (focal, width, height) in pixels and the largest
+    |x/z|, |y/z| of the Jacobian.
     """
     means, quats, scales, opacities, sh = parameters
     counts[:] = 0
     dropped = 0
     v = np.ones(LINES * LANES, np.float32)
     bits = v.view(np.int32)
+    z, ranks = np.empty(LANES, np.float64), np.empty(LANES, np.int64)
+    z_bits = z.view(np.int64)
     for start in range(first, last, LANES):
         count = min(LANES, last - start)
         _load(means, quats, scales, opacities, sh, start, count, v)
         _place(v, pose[0], pose[1], camera, antialiased)
+        _rank(v, pose[3], z, z_bits, ranks)
         _color(v, pose[2])
         _faintness(v, bits)
         _bound(v, camera[1], camera[2])
         _cut_corners(v)
-        dropped += _store(v, start, count, records)
+        dropped += _store(v, ranks, start, count, records, records_bits)
         _count(v, count, columns, counts)
     return dropped

@@ -77,6 +77,7 @@ class Rasterizer:
         bounds = _bounds(count, 1 if threads == 1 else 4 * threads)
         parameters, (pose, lens) = tuple(_array(tensor) for tensor in tensors), _camera_numbers(camera)
         records = buffers.get("records", (count, projection.RECORD), np.float32)
+        records_bits = records.view(np.uint32)
         slots = buffers.get("slots", (len(bounds) - 1, columns * rows), np.int64)
         offsets = buffers.get("offsets", (columns * rows + 1,), np.int64)
         image = np.empty((5, camera.height, camera.width), np.float32)
@@ -85,11 +86,11 @@ class Rasterizer:
         def project(chunk: int) -> None:
             first, last = bounds[chunk], bounds[chunk + 1]
             dropped[chunk] = projection.project(
-                parameters, pose, lens, antialiased, first, last, records, columns, slots[chunk]
+                parameters, pose, lens, antialiased, first, last, records, records_bits, columns, slots[chunk]
             )
 
         def scatter(chunk: int) -> None:
-            binning.scatter(records, depth_bits, bounds[chunk], bounds[chunk + 1], columns, slots[chunk], entries)
+            binning.scatter(records, records_bits, bounds[chunk], bounds[chunk + 1], columns, slots[chunk], entries)
 
         def draw(part: int) -> None:
             first, last = lines[part] * columns, lines[part + 1] * columns
@@ -100,7 +101,7 @@ class Rasterizer:
         total = binning.accumulate(slots, offsets)
         if total > _MAX_ENTRIES:
             raise InputError("The Gaussians are too large for this view: use smaller scales or a smaller picture.")
-        entries, depth_bits = buffers.get("entries", (total,), np.uint64), records.view(np.uint32)
+        entries = buffers.get("entries", (total,), np.uint64)
         share(scatter, len(dropped), threads)
         lines = _bounds(rows, -(-rows // 4) if threads == 1 else rows)
         share(draw, len(lines) - 1, threads)
@@ -136,14 +137,18 @@ class Rasterizer:
 
 
 def _camera_numbers(camera: Camera) -> tuple[tuple[tuple[np.float32, ...], ...], tuple[np.float32, ...]]:
-    """Return (rotation rows, translation, centre of the camera) and (focal, width, height, limits of x/z, y/z)."""
+    """Return (rotation rows, translation, centre, axis with distance) and (focal, width, height, limits of x/z, y/z).
+
+    All are float32 but the third row of the pose, by which depth is ranked.
+    """
     pose = camera.world_to_camera.detach().double().cpu().numpy()
     rotation, translation = pose[:3, :3], pose[:3, 3]
     vectors = (rotation.ravel(), translation, -rotation.T @ translation)
     size = (camera.width, camera.height)
     limits = ((1 + rule.FRUSTUM_MARGIN) * 0.5 * edge / camera.focal for edge in size)
     lens = tuple(np.float32(value) for value in (camera.focal, *size, *limits))
-    return tuple(tuple(np.float32(value) for value in vector) for vector in vectors), lens
+    rows = tuple(tuple(np.float32(value) for value in vector) for vector in vectors)
+    return (*rows, tuple(float(value) for value in pose[2])), lens
 
 
 def _array(tensor: Tensor) -> np.ndarray:
