@@ -16,20 +16,20 @@ SILENCE = 2.0 * FLOOR
 class Augmentation:
     """Ranges that each example is drawn from; see the functions that use them."""
 
-    tempo: tuple[float, float] = (0.85, 1.18)
-    tract: tuple[float, float] = (0.83, 1.2)
+    tempo: tuple[float, float] = (0.8, 1.25)
+    tract: tuple[float, float] = (0.78, 1.28)
     """Vocal tract length: frequencies are multiplied by this."""
-    level: float = 0.9
-    """Standard deviation of the level in natural logarithms of power (4 dB)."""
-    tilt: float = 1.0
+    level: float = 1.3
+    """Standard deviation of the level in natural logarithms of power (6 dB)."""
+    tilt: float = 1.8
     """Standard deviation of the difference between the lowest and the highest band."""
-    noise: float = 0.5
+    noise: float = 0.65
     """Share of the examples that get noise."""
-    reverberation: float = 0.25
+    reverberation: float = 0.35
     """Share of the examples that get a room."""
     silence: float = 0.35
     """Share of the examples in which a stretch falls silent, and the mouth with it."""
-    masks: float = 0.3
+    masks: float = 0.4
     """Share of the examples that lose a few neighbouring bands."""
 
 

@@ -14,7 +14,7 @@ MEAN_SHARE = 0.7
 """Share of a stretch's mean error that is forgiven: the mood of a face is not in its words."""
 OPENING_WEIGHT = 4.0
 """Weight of the opening against each of the shapes."""
-CORRELATION_WEIGHT = 0.5
+CORRELATION_WEIGHT = 1.0
 CLOSED_WEIGHT = 0.25
 CLOSED_RARITY = 3.0
 """Weight of frames with shut lips against the others: one frame in ten."""

@@ -27,12 +27,12 @@ from .audio_losses import mouth_loss
 class AudioTraining:
     """Everything that decides what comes out, besides the data."""
 
-    steps: int = 450
+    steps: int = 330
     seed: int = 0
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
-    dropout: float = 0.1
-    batch: tuple[int, int, int] = (10, 3, 3)
+    dropout: float = 0.3
+    batch: tuple[int, int, int] = (14, 3, 2)
     """Examples of clips, of captured and of synthetic speech in a batch."""
     checkpoint_every: int = 100
     net: MouthNetConfig = MouthNetConfig(outputs=OUTPUTS)
