@@ -153,7 +153,7 @@ def test_gradients_reach_every_weight(config, size):
     network = UNet(config)
     for head in (network.flow, network.fine_out):
         torch.nn.init.normal_(head.weight, std=0.1)
-    inputs = torch.rand(1, config.pictures, *size), torch.rand(1, config.guides, *(s // config.stem for s in size))
+    inputs = [torch.rand(1, config.pictures, *size)], torch.rand(1, config.guides, *(s // config.stem for s in size))
     correction = network(*inputs)
     (
         correction.flow.square().mean() + correction.blend.square().mean() + correction.residual.square().mean()
@@ -165,7 +165,7 @@ def test_gradients_reach_every_weight(config, size):
 
 def test_the_heads_learn_from_zero():
     network = UNet(SMALL)
-    correction = network(torch.rand(1, 10, 64, 64), torch.rand(1, 12, 16, 16))
+    correction = network([torch.rand(1, 10, 64, 64)], torch.rand(1, 12, 16, 16))
     assert not correction.flow.any() and not correction.blend.any() and not correction.residual.any()
     (correction.flow.sum() + correction.blend.sum() + correction.residual.sum()).backward()
     assert network.flow.weight.grad.abs().max() > 0 and network.fine_out.weight.grad.abs().max() > 0
@@ -174,7 +174,7 @@ def test_the_heads_learn_from_zero():
 def test_flows_stay_within_reach():
     network = UNet(SMALL)
     torch.nn.init.constant_(network.flow.bias, 1e3)
-    flow = network(torch.rand(1, 10, 64, 64), torch.rand(1, 12, 16, 16)).flow
+    flow = network([torch.rand(1, 10, 64, 64)], torch.rand(1, 12, 16, 16)).flow
     assert flow.abs().max() <= SMALL.reach
 
 

@@ -24,16 +24,16 @@ class Inpainter(nn.Module):
         layer: Float[Tensor, "b 3 h w"],
         source: Float[Tensor, "b 3 height width"],
         guide: Float[Tensor, "b 12 h2 w2"],
-        corner: Float[Tensor, "b 2"],
+        corner: Float[Tensor, "b 2"] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Return the mended picture, not clamped.
 
         ``guide`` is that of `whole_guide`, its flow in pixels; ``corner`` (x, y) is where the composite lies in the
-        source's crop, 0 unless a part of it is looked at.
+        source's crop; None where the whole of it is looked at.
         """
         shown = look_up(source, enlarged(guide[:, FLOW], *composite.shape[-2:]), corner)
         scaled = torch.cat((guide[:, : FLOW.start], guide[:, FLOW] * FLOW_SCALE, guide[:, FLOW.stop :]), dim=1)
-        correction = self.unet(torch.cat((composite, alpha, layer, shown), dim=1) - 0.5, scaled)
+        correction = self.unet((composite, alpha, layer, shown), scaled)
         return apply_correction(correction, composite, source, guide[:, FLOW], corner)
 
 
@@ -51,6 +51,5 @@ class PatchRefiner(nn.Module):
         guide: Float[Tensor, "b 15 h2 w2"],
     ) -> Float[Tensor, "b 3 h w"]:
         """Return the refined patch, not clamped."""
-        correction = self.unet(torch.cat((composite, source), dim=1) - 0.5, guide)
-        corner = composite.new_zeros(len(composite), 2)
-        return apply_correction(correction, composite, source, torch.zeros_like(correction.flow[:, :2]), corner)
+        correction = self.unet((composite, source), guide)
+        return apply_correction(correction, composite, source, torch.zeros_like(correction.flow[:, :2]))

@@ -113,8 +113,7 @@ class Refiner:
             return composite
         guide = whole_guide(self._guide, head, alpha, network.config.stem)
         pictures = [each[None].float().to(self._device) for each in (composite, alpha, layer)]
-        corner = torch.zeros(1, 2, device=self._device)
-        return network(*pictures, self._source, guide[None].to(self._device), corner)[0]
+        return network(*pictures, self._source, guide[None].to(self._device))[0]
 
     def _refine(
         self,

@@ -7,6 +7,7 @@ resolution: so its sharpness is kept, and a network that has learned nothing cha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -89,10 +90,13 @@ class UNet(nn.Module):
         for module in (self.flow, self.fine_out):
             nn.init.zeros_(module.weight)
 
-    def forward(self, pictures: Float[Tensor, "b p height width"], guide: Float[Tensor, "b g h w"]) -> Correction:
+    def forward(
+        self, pictures: Sequence[Float[Tensor, "b _ height width"]], guide: Float[Tensor, "b g h w"]
+    ) -> Correction:
         """Return the correction; height and width are multiples of ``stem`` times 2 per level."""
         kind = self.stem.weight.dtype  # half precision where the processor knows it
-        pictures, guide = pictures.to(kind), guide.to(kind)
+        pictures = torch.cat([picture.to(kind) for picture in pictures], dim=1) - 0.5
+        guide = guide.to(kind)
         x = self.stem(pictures) + self.guide(guide)  # [B, w0, H/stem, W/stem]
         skips = []
         for shrink, block in zip(self.shrink, self.down, strict=True):
@@ -129,28 +133,32 @@ def _blocks(width: int, count: int) -> nn.Sequential:
 
 
 def look_up(
-    picture: Float[Tensor, "b 3 height width"], flow: Float[Tensor, "b 2 h w"], corner: Float[Tensor, "b 2"]
+    picture: Float[Tensor, "b 3 height width"],
+    flow: Float[Tensor, "b 2 h w"],
+    corner: Float[Tensor, "b 2"] | None = None,
 ) -> Float[Tensor, "b 3 h w"]:
-    """Return the picture at ``pixel + corner + flow``, bilinear, the border repeated.
+    """Return the picture at ``pixel + corner + flow``, bilinear, the border repeated; no corner is (0, 0).
 
     A flow of zero gives the picture itself, bit for bit, when its edges are powers of two.
     """
     (height, width), (rows, columns) = picture.shape[-2:], flow.shape[-2:]
     scale = flow.new_tensor([2.0 / width, 2.0 / height]).view(1, 2, 1, 1)
-    place = torch.addcmul(
-        _places(rows, columns, flow.device) * scale - 1.0 + (corner[..., None, None] * scale), flow, scale
-    )
+    place = torch.addcmul(_places(rows, columns, height, width, flow.device), flow, scale)
+    if corner is not None:
+        place = place + corner[..., None, None] * scale
     return functional.grid_sample(
         picture, place.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
     )
 
 
 @lru_cache(8)
-def _places(rows: int, columns: int, device: torch.device) -> Float[Tensor, "1 2 rows columns"]:
-    """Return x and y of every pixel's centre."""
+def _places(
+    rows: int, columns: int, height: int, width: int, device: torch.device
+) -> Float[Tensor, "1 2 rows columns"]:
+    """Return x and y of every pixel's centre, over a picture of ``height`` x ``width`` that is -1..1."""
     with torch.inference_mode(False):  # training, too, may use what a render has left here
         x, y = torch.arange(columns, device=device) + 0.5, torch.arange(rows, device=device) + 0.5
-        return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None]
+        return torch.stack(torch.meshgrid(x * (2.0 / width) - 1.0, y * (2.0 / height) - 1.0, indexing="xy"))[None]
 
 
 def enlarged(values: Float[Tensor, "b c h w"], height: int, width: int) -> Float[Tensor, "b c height width"]:
@@ -165,7 +173,7 @@ def apply_correction(
     composite: Float[Tensor, "b 3 h w"],
     source: Float[Tensor, "b 3 height width"],
     base: Float[Tensor, "b 2 h2 w2"],
-    corner: Float[Tensor, "b 2"],
+    corner: Float[Tensor, "b 2"] | None = None,
 ) -> Float[Tensor, "b 3 h w"]:
     """Return the corrected picture, not clamped.
 
@@ -174,7 +182,7 @@ def apply_correction(
     """
     height, width = composite.shape[-2:]
     flow = enlarged(torch.cat((correction.flow[:, :2], correction.flow[:, 2:] + base), dim=1), height, width)
-    moved = look_up(composite, flow[:, :2], torch.zeros_like(corner))
+    moved = look_up(composite, flow[:, :2])
     shown = look_up(source, flow[:, 2:], corner)
     blend, residual = enlarged(torch.cat((correction.blend, correction.residual), 1), height, width).split((1, 3), 1)
     return moved + blend * (shown - moved) + residual
@@ -193,7 +201,7 @@ def memory_bytes(config: InpaintConfig, height: int, width: int, batch: int = 1)
         if isinstance(module, (nn.Conv2d, Block)):
             module.register_forward_hook(lambda module, inputs, output: sizes.append(output.numel()))
     pictures = torch.empty(batch, config.pictures, height, width, device="meta")
-    net(pictures, torch.empty(batch, config.guides, height // config.stem, width // config.stem, device="meta"))
+    net([pictures], torch.empty(batch, config.guides, height // config.stem, width // config.stem, device="meta"))
     weights = sum(weight.numel() for weight in net.parameters())
     # Each convolution is followed by at most one activation of the same size.
     return 4 * (5 * weights + 2 * 2 * sum(sizes) + 2 * math.prod(pictures.shape))
