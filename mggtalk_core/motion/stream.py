@@ -21,8 +21,8 @@ from .stream_ears import Ears, RunningEars
 from .stream_input import Pieces
 from .timing import check_fps, frame_count
 
-_PAST = 0.12
-"""Seconds before a frame that its mouth looks at."""
+_PAST, _FUTURE = 0.2, 0.28
+"""Seconds before and after a frame that its mouth looks at: lips part before a voice, and stay parted after it."""
 _STEP = FEATURE_RATE // NET_RATE
 
 
@@ -82,14 +82,14 @@ class SpeechStream:
     def latency(self) -> float:
         """Seconds, at most, from the moment of a frame in the sound to the sample that lets it out."""
         wait = (self._life.look_ahead - self._late) / self._fps
-        seen = self._ears.reach / FEATURE_RATE + LIP_LEAD + 1.5 / FEATURE_RATE + 0.5 / self._fps
+        seen = self._ears.reach / FEATURE_RATE + _FUTURE + LIP_LEAD + 1.5 / FEATURE_RATE + 0.5 / self._fps
         return self._pieces.latency + seen + wait
 
     def push(self, samples: Float[torch.Tensor | np.ndarray, "*channels n"]) -> Motion | None:
         """Take more sound, mono [n] or [channels, n] in -1..1, and return the frames that are ready, if any are."""
         for piece in self._pieces.push(torch.as_tensor(samples)):
             self._heard.add(self._ears.push(piece))
-        ahead = LIP_LEAD + 1.5 / FEATURE_RATE + math.ceil(0.5 * FEATURE_RATE / self._fps) / FEATURE_RATE
+        ahead = _FUTURE + LIP_LEAD + 1.5 / FEATURE_RATE + math.ceil(0.5 * FEATURE_RATE / self._fps) / FEATURE_RATE
         ready = math.floor((self._heard.end / FEATURE_RATE - ahead - 1.0 / NET_RATE) * self._fps) + 1
         self._draw(max(self._drawn, ready))
         return self._out()
