@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PEAK = 0.7
 """Level to which a piece is brought before it is recognised."""
-_BEAM = 1e-20
+_BEAM = 1e-10
 _LANGUAGE_WEIGHT = 2.0
 _BLOCK = SAMPLE_RATE // 2
 
