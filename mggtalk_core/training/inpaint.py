@@ -29,16 +29,16 @@ class InpaintLosses:
 
     difference: float = 1.0
     edges: float = 0.5
-    perceptual: float = 0.25
+    perceptual: float = 0.4
     adversarial: float = 0.01
-    adversarial_from: int = 4000
-    """Step at which the discriminator begins to learn; half its pupil's weight comes in over the next 1000."""
+    adversarial_from: int = 6000
+    """Step at which the discriminator begins to learn; it is heard 1000 steps later, in full after 1000 more."""
 
 
 WEIGHTS = {
     "whole": InpaintLosses(),
-    "eyes": InpaintLosses(edges=1.0, perceptual=0.1, adversarial=0.005),
-    "mouth": InpaintLosses(edges=1.0, perceptual=0.2, adversarial=0.01),
+    "eyes": InpaintLosses(edges=1.0, perceptual=0.2, adversarial=0.005),
+    "mouth": InpaintLosses(edges=1.0, perceptual=0.25, adversarial=0.01),
 }
 _WARM_UP = 1000
 _PICTURES = {"whole": ("composite", "alpha", "layer", "source", "guide", "corner"), "eyes": ("composite", "source",
