@@ -32,7 +32,7 @@ from .smooth import fill_gaps, smooth
 from .timing import check_fps, resample_motion
 from .watch import Sightings, watch
 
-SMOOTHING = 0.03
+SMOOTHING = 0.02
 """Seconds of smoothing that take the jitter of the landmarks away and leave the movement."""
 
 REST_QUANTILE = 0.25
