@@ -6,7 +6,7 @@ model of the package, fitted to such a picture, has something to miss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -98,14 +98,24 @@ class HeadStudio:
         state = drawn_state(random, yaw=yaw, neutral=neutral)
         return self.render(state, random)
 
-    def render(self, state: HeadState, random: np.random.Generator) -> RenderedHead:
-        """Return the picture of a head; ``random`` gives colours, light and background."""
+    def render(
+        self, state: HeadState, random: np.random.Generator, *, lens: float = 1.0, oversample: int = OVERSAMPLE
+    ) -> RenderedHead:
+        """Return the picture of a head.
+
+        Args:
+            state: what is drawn.
+            random: gives colours, light and background.
+            lens: factor on focal length and distance, so that the head keeps its size: below 1 a near wide angle.
+            oversample: pixels drawn per pixel of the picture, along each axis.
+        """
         vertices, triangles, root = self.mesh(state)
         pose = torch.eye(4)
         pose[:3, :3] = state.rotation
-        pose[:3, 3] = torch.tensor([random.normal(0.0, 0.05), random.normal(0.0, 0.05), DISTANCE])
+        pose[:3, 3] = torch.tensor([random.normal(0.0, 0.05), random.normal(0.0, 0.05), lens * DISTANCE])
         camera = Camera.for_crop(SIZE, pose)
-        image = self._picture(vertices, triangles, root, camera, random)
+        camera = replace(camera, focal=lens * camera.focal)
+        image = self._picture(vertices, triangles, root, camera, random, oversample)
         return RenderedHead(image, camera, vertices, triangles, root, state)
 
     def mesh(self, state: HeadState) -> tuple[Float[Tensor, "v 3"], Int[Tensor, "f 3"], Int[Tensor, "v"]]:
@@ -142,9 +152,10 @@ class HeadStudio:
         return state.hair * (over / 0.35).clamp(0.0, 1.0).sqrt() * waves * (skin & ~ear)
 
     def _picture(
-        self, vertices: Tensor, triangles: Tensor, root: Tensor, camera: Camera, random: np.random.Generator
-    ) -> Float[Tensor, "3 640 640"]:
-        fine = camera.resized(SIZE * OVERSAMPLE, SIZE * OVERSAMPLE)
+        self, vertices: Tensor, triangles: Tensor, root: Tensor, camera: Camera, random: np.random.Generator,
+        oversample: int,
+    ) -> Float[Tensor, "3 640 640"]:  # fmt: skip
+        fine = camera.resized(SIZE * oversample, SIZE * oversample)
         _, triangle, barycentric = rasterize_mesh(fine.project(vertices), triangles, fine.width, fine.height)
         is_hair = torch.arange(len(root)) >= len(self._neutral)
         rest = interpolate(self._neutral[root], triangles, triangle, barycentric)
@@ -156,7 +167,7 @@ class HeadStudio:
         lit = colour * _light(normals, random)
         covered = triangle >= 0
         picture = torch.where(covered, lit, _backdrop(random, fine.height))
-        return avg_pool2d(picture[None], OVERSAMPLE)[0].clamp(0.0, 1.0) ** (1.0 / 2.2)
+        return avg_pool2d(picture[None], oversample)[0].clamp(0.0, 1.0) ** (1.0 / 2.2)
 
 
 def drawn_state(random: np.random.Generator, *, yaw: float | None, neutral: bool) -> HeadState:
