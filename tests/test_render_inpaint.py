@@ -33,6 +33,7 @@ from mggtalk_core.render.inpaint.unet import (
     Correction,
     InpaintConfig,
     UNet,
+    Veil,
     apply_correction,
     look_up,
     memory_bytes,
@@ -145,6 +146,16 @@ def test_a_correction_moves_mixes_and_adds():
     assert torch.allclose(result(moved, 0.0, fine)[..., :-2], composite[..., 2:], atol=1e-6)
     moved[:, 3] = -1.0
     assert torch.allclose(result(moved, 1.0, fine)[..., 1:, :], source[..., :-1, :], atol=1e-6)
+
+
+def test_the_source_s_head_is_not_seen_where_the_driven_one_has_left():
+    layer, shown, alpha = pictures(1, 64)[None], pictures(2, 64)[None], torch.zeros(1, 1, 64, 64)
+    alpha[..., :24] = 1.0
+    veiled = Veil.of(layer, alpha)(shown)
+    assert torch.allclose(veiled[..., :20], shown[..., :20], atol=1e-6)
+    assert torch.allclose(veiled[..., 40:], layer[..., 40:], atol=1e-6)
+    near = Veil.of(layer, alpha).near[0, 0, 32]
+    assert (near.diff() <= 1e-6).all()
 
 
 @pytest.mark.parametrize(("config", "size"), [(WHOLE, (128, 128)), (EYES, (64, 128)), (SMALL_PATCH, (64, 128))])

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .guide import FLOW, FLOW_SCALE
-from .unet import InpaintConfig, UNet, apply_correction, enlarged, look_up
+from .unet import InpaintConfig, UNet, Veil, apply_correction, enlarged, look_up
 
 
 class Inpainter(nn.Module):
@@ -31,10 +31,11 @@ class Inpainter(nn.Module):
         ``guide`` is that of `whole_guide`, its flow in pixels; ``corner`` (x, y) is where the composite lies in the
         source's crop; None where the whole of it is looked at.
         """
-        shown = look_up(source, enlarged(guide[:, FLOW], *composite.shape[-2:]), corner)
+        veil = Veil.of(layer, alpha)
+        shown = veil(look_up(source, enlarged(guide[:, FLOW], *composite.shape[-2:]), corner))
         scaled = torch.cat((guide[:, : FLOW.start], guide[:, FLOW] * FLOW_SCALE, guide[:, FLOW.stop :]), dim=1)
         correction = self.unet((composite, alpha, layer, shown), scaled)
-        return apply_correction(correction, composite, source, guide[:, FLOW], corner)
+        return apply_correction(correction, composite, source, guide[:, FLOW], corner, veil)
 
 
 class PatchRefiner(nn.Module):

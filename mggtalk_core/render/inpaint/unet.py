@@ -60,6 +60,26 @@ class Correction:
     residual: Float[Tensor, "b 3 h2 w2"]
 
 
+@dataclass(frozen=True)
+class Veil:
+    """Keeps the source's own head out of the places that the driven head has left: there the layer stays."""
+
+    layer: Float[Tensor, "b 3 h w"]
+    near: Float[Tensor, "b 1 h w"]
+    """1 on the driven head and close to it, 0 away from it."""
+
+    @classmethod
+    def of(cls, layer: Float[Tensor, "b 3 h w"], alpha: Float[Tensor, "b 1 h w"]) -> Veil:
+        """Return the veil around a head's coverage ``alpha``: it falls within a dozen pixels."""
+        coarse = functional.max_pool2d(functional.avg_pool2d(alpha, 4), 3, stride=1, padding=1)
+        near = functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
+        return cls(layer, enlarged(near, *alpha.shape[-2:]))
+
+    def __call__(self, shown: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Return what may be seen of a look-up in the source."""
+        return torch.lerp(self.layer, shown, self.near)
+
+
 class UNet(nn.Module):
     """A U-shaped network without normalisation: a crop and the whole picture give the same answer."""
 
@@ -174,16 +194,20 @@ def apply_correction(
     source: Float[Tensor, "b 3 height width"],
     base: Float[Tensor, "b 2 h2 w2"],
     corner: Float[Tensor, "b 2"] | None = None,
+    veil: Veil | None = None,
 ) -> Float[Tensor, "b 3 h w"]:
     """Return the corrected picture, not clamped.
 
     ``base`` is the flow in pixels at which ``source`` already fits the composite, on the grid of the correction's;
-    ``corner`` is the place of the composite in the source (0 unless it is a crop).
+    ``corner`` is the place of the composite in the source (0 unless it is a crop), ``veil`` says where the source
+    must not be seen.
     """
     height, width = composite.shape[-2:]
     flow = enlarged(torch.cat((correction.flow[:, :2], correction.flow[:, 2:] + base), dim=1), height, width)
     moved = look_up(composite, flow[:, :2])
     shown = look_up(source, flow[:, 2:], corner)
+    if veil is not None:
+        shown = veil(shown)
     blend, residual = enlarged(torch.cat((correction.blend, correction.residual), 1), height, width).split((1, 3), 1)
     return moved + blend * (shown - moved) + residual
 
