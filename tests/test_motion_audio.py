@@ -28,7 +28,8 @@ MOUTH = [index for name, index in BLENDSHAPE_INDEX.items() if name.startswith(("
 
 
 def plain(sound, fps=25.0, seed=0, **options):
-    return motion_from_audio(sound, fps, seed, phonemes=False, **options)
+    """By the loudness alone."""
+    return motion_from_audio(sound, fps, seed, phonemes=False, learned=False, **options)
 
 
 @settings(max_examples=60, deadline=None)
@@ -58,8 +59,8 @@ def test_mouth_follows_the_syllables_and_closes_between_them():
 @pytest.mark.parametrize("level", [0.0, 1e-5])
 def test_silence_closes_the_mouth_and_still_blinks(level):
     noise = level * torch.randn(1, 16000 * 12, generator=torch.Generator().manual_seed(0))
-    for phonemes in (False, True):
-        motion = motion_from_audio(Sound(noise, 16000), phonemes=phonemes)
+    for phonemes, learned in ((False, False), (True, False), (True, True)):
+        motion = motion_from_audio(Sound(noise, 16000), phonemes=phonemes, learned=learned)
         assert float(motion.beta[:, MOUTH].abs().max()) == 0.0
         assert float(motion.beta[:, BLINKS[0]].max()) == 1.0
 
@@ -159,7 +160,7 @@ def test_progress_is_reported_and_raising_from_it_stops():
 def test_without_pocketsphinx_the_loudness_takes_over(monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     sound = syllables(2.0)
-    assert torch.equal(motion_from_audio(sound).beta, plain(sound).beta)
+    assert torch.equal(motion_from_audio(sound, learned=False).beta, plain(sound).beta)
 
 
 def test_recognising_reports_progress_twice_a_second_of_sound():
@@ -210,7 +211,7 @@ def test_recognised_lip_sounds_close_the_lips(monkeypatch):
         audio, "phoneme_segments", lambda decoder, piece, on_block: [("AA", 0, 90), ("M", 90, 100), ("AA", 100, 200)]
     )
     sound = syllables(2.0, on=2.0, off=0.0)
-    beta = motion_from_audio(sound, 25.0).beta
+    beta = motion_from_audio(sound, 25.0, learned=False).beta
     closed = [frame for frame in range(50) if 0.92 <= frame / 25.0 <= 0.96]
     assert float(beta[closed][:, indices(MOUTH_OPENING[:1])].max()) < 1e-6
     assert float(beta[closed, BLENDSHAPE_INDEX["mouthPressLeft"]].min()) > 0.15
@@ -224,7 +225,7 @@ def test_pocketsphinx_hears_open_vowels_and_closures(shared):
     files = sorted((shared / "data" / "audio").glob("pocketsphinx_*"))
     sound = read_sound(files[0])
     sound = Sound(sound.samples[:, : 6 * sound.rate], sound.rate)
-    heard, loud = motion_from_audio(sound), plain(sound)
+    heard, loud = motion_from_audio(sound, learned=False), plain(sound)
     both = np.corrcoef(heard.beta[:, JAW].numpy(), loud.beta[:, JAW].numpy())[0, 1]
     assert 0.5 < both < 0.999, "phonemes refine the loudness, they do not replace it"
     assert float(heard.beta[:, BLENDSHAPE_INDEX["mouthPressLeft"]].max()) > 0.15

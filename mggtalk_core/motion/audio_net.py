@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class MouthNetConfig:
     channels: int = 96
     kernel: int = 3
     dilations: tuple[int, ...] = (1, 2, 4, 2, 1)
+    members: int = 1
+    """Nets whose outputs are averaged."""
     outputs: tuple[str, ...] = ()
     """Blendshapes that come out, and what else does."""
 
@@ -64,12 +67,11 @@ class Block(nn.Module):
         return x[:, :, self.margin : -self.margin] + self.dropout(self.pointwise(F.gelu(y)))
 
 
-class MouthNet(nn.Module):
-    """Dilated convolutions over log-mel frames; an output depends on `MouthNetConfig.reach` steps on either side."""
+class Member(nn.Module):
+    """Dilated convolutions over log-mel frames."""
 
     def __init__(self, config: MouthNetConfig, dropout: float = 0.0) -> None:
         super().__init__()
-        self.config = config
         self.stem = nn.Conv1d(BANDS, config.channels, STRIDE, stride=STRIDE)
         self.blocks = nn.Sequential(*(Block(config.channels, config.kernel, d, dropout) for d in config.dilations))
         self.head = nn.Conv1d(config.channels, PHASES * len(config.outputs), 1)
@@ -79,6 +81,28 @@ class MouthNet(nn.Module):
         steps = self.head(self.blocks(F.gelu(self.stem(mel))))
         batch, _, count = steps.shape
         return steps.view(batch, PHASES, -1, count).permute(0, 2, 3, 1).reshape(batch, -1, count * PHASES)
+
+
+class MouthNet(nn.Module):
+    """The mean of a few nets; an output depends on `MouthNetConfig.reach` steps on either side."""
+
+    def __init__(self, config: MouthNetConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.members = nn.ModuleList(Member(config, dropout) for _ in range(config.members))
+
+    def forward(self, mel: Float[Tensor, "batch 80 mels"]) -> Float[Tensor, "batch outputs frames"]:
+        """Return the frames of mels / 4 - 2 reach steps: the surroundings are given with the spectrum."""
+        return sum(member(mel) for member in self.members) / len(self.members)
+
+
+def together(nets: Sequence[MouthNet]) -> MouthNet:
+    """Return one net that averages the outputs of several of the same sizes."""
+    members = [member for net in nets for member in net.members]
+    joined = MouthNet(replace(nets[0].config, members=len(members)))
+    for place, member in zip(joined.members, members, strict=True):
+        place.load_state_dict(member.state_dict())
+    return joined.eval().requires_grad_(False)
 
 
 def surrounded(mel: Float[np.ndarray, "mels 80"], reach: int) -> Float[Tensor, "1 80 more"]:

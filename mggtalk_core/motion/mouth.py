@@ -21,10 +21,12 @@ LOUD_MOUTH: dict[str, float] = {"jawOpen": 0.42, "mouthLowerDown": 0.2, "mouthUp
 LIP_LEAD = 0.03
 """Seconds by which the mouth is ahead of the voice; 20-40 ms on tracked clips whose sound is in step."""
 
-SHUT = 0.0
-"""Log-odds above which the net's word closes the lips, and `SHUT_WIDTH` more until they are shut."""
+SHUT = 0.5
+"""Log-odds above which the net's word alone closes the lips, and `SHUT_WIDTH` more until they are shut."""
 SHUT_WIDTH = 1.5
-OPENS_BEFORE, CLOSES_AFTER = 0.15, 0.06
+LIKELY = -1.5
+"""Log-odds above which a recognised P, B or M is believed; the recogniser alone is right on half of them."""
+OPENS_BEFORE, CLOSES_AFTER = 0.25, 0.1
 """Seconds by which lips may part before a voice sets in, and stay parted after it has ended."""
 
 
@@ -61,7 +63,7 @@ def ruled_mouth(heard: Heard, frames: int, fps: float) -> Float[np.ndarray, "T 5
 
 
 def learned_mouth(heard: Heard, frames: int, fps: float) -> Float[np.ndarray, "T 52"]:
-    """Return what the net says, with lips shut by it or by a P, B or M among the phonemes, and by silence.
+    """Return what the net says, with lips shut by it, by a P, B or M among the phonemes that it finds likely, and by silence.
 
     An average with the opening that phonemes ask for, which helps the loudness, makes the net worse.
     """
@@ -72,7 +74,8 @@ def learned_mouth(heard: Heard, frames: int, fps: float) -> Float[np.ndarray, "T
     lips = peak_at_frames(((log_odds - SHUT) / SHUT_WIDTH).clip(0.0, 1.0), frames, fps, NET_RATE, 0.0)
     if heard.segments is not None:
         closed = viseme_curves(heard.segments, len(heard.opening))[1]
-        lips = np.maximum(lips, peak_at_frames(closed, frames, fps))
+        likely = peak_at_frames((log_odds - LIKELY).clip(0.0, 1.0), frames, fps, NET_RATE, 0.0)
+        lips = np.maximum(lips, peak_at_frames(closed, frames, fps) * likely)
     shaped = values[:, : len(SHAPES)].clip(0.0) * voice[:, None] @ spread()
     opening = values[:, OUTPUTS.index(OPENING)].clip(0.0) * voice
     return with_shut_lips(with_opening(shaped, opening), lips * voice)
@@ -94,12 +97,12 @@ def with_opening(beta: Float[np.ndarray, "T 52"], opening: Float[np.ndarray, "T"
     Jaw and lips share what is lacking in the proportion of `PARTING`; what is too much even with the jaw shut is
     closed by ``mouthClose``.
     """
-    rest, basis = gap_basis()
+    basis = gap_basis()[1]  # the model's lips touch at rest
     parting = shape_vector(PARTING)
-    beta = beta + ((opening - rest - beta @ basis) / float(parting @ basis))[:, None] * parting
+    beta = beta + ((opening - beta @ basis) / float(parting @ basis))[:, None] * parting
     beta = beta.clip(0.0)
     close = columns("mouthClose")
-    left = opening - rest - beta @ basis
+    left = opening - beta @ basis
     beta[:, close] += np.minimum(left, 0.0)[:, None] / basis[close]
     return beta
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..motion.audio_net import NET_RATE, MouthNet, write_net
+from ..motion.audio_net import NET_RATE, MouthNet, together, write_net
 from ..motion.mouth_shapes import OPENING, OUTPUTS
 from ..progress import OnStep, ignore_steps
 from .audio_clips import SpokenClip, fold_of, for_scoring, for_training, gather_clips
@@ -19,6 +19,8 @@ from .audio_lag import UNPROVEN_TRUST, Lag, estimate_lag
 from .audio_synthetic import synthetic_speech
 from .audio_train import AudioTraining, Material, predict, train_net
 
+MEMBERS = 3
+"""Nets that are averaged in the end: they differ in what they have drawn by chance."""
 LAG_FOLDS = 3
 LAG_ROUNDS = 2
 LAG_STEPS = 220
@@ -65,7 +67,10 @@ def train_audio(options: AudioOptions, output: str | os.PathLike[str], *, on_ste
             for clip in held
             if clip.real
         }
-    net = _trainer(others, options.training, options.checkpoints, on_step, log)(mine)
+    net = together([
+        _trainer(others, replace(options.training, seed=seed), options.checkpoints, on_step, log)(mine)
+        for seed in range(options.training.seed, options.training.seed + MEMBERS)
+    ])  # fmt: skip
     report["validation"] = {clip.speech.name: opening_scores(net, clip.speech) for clip in for_scoring(clips)}
     report["log"] = log
     write_net(output, net, notes(mine, others))
@@ -79,7 +84,7 @@ def _trainer(
     others: Material, training: AudioTraining, folder: Path | None, on_step: OnStep, log: list | None = None
 ) -> Trainer:
     """Return a function from clips to a net."""
-    checkpoint = None if folder is None else folder / "audio.pt"
+    checkpoint = None if folder is None else folder / f"audio_{training.seed}.pt"
 
     def train(clips: Sequence[SpokenClip]) -> MouthNet:
         material = replace(others, clips=[clip.speech for clip in clips])

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..media.atomic import replacing
-from ..motion.audio_net import MouthNet, MouthNetConfig, run_net
+from ..motion.audio_net import PHASES, MouthNet, MouthNetConfig, run_net
 from ..motion.mel import normalised
 from ..motion.mouth_shapes import CLOSED, OUTPUTS
 from ..progress import OnStep, ignore_steps
@@ -125,10 +125,11 @@ def _mixed_batch(material: Material, training: AudioTraining, rng: np.random.Gen
 
 def _in_target_units(net: MouthNet, scale: Float[Tensor, "outputs"]) -> MouthNet:
     """Multiply the scale of the targets into the last layer."""
+    twice = scale.repeat(PHASES)
     with torch.no_grad():
-        twice = scale.repeat(len(net.head.bias) // len(scale))
-        net.head.weight *= twice[:, None, None]
-        net.head.bias *= twice
+        for member in net.members:
+            member.head.weight *= twice[:, None, None]
+            member.head.bias *= twice
     return net.eval().requires_grad_(False)
 
 

@@ -158,6 +158,17 @@ LEDGER: tuple[Weight, ...] = (
         size=5_484_740,
     ),
     Weight(
+        name="audio_net.safetensors",
+        purpose="mouth and jaw from sound",
+        licence="research only",
+        trained_on="clips of talking people (VoxCeleb, LRS3, MEAD, GRID and others, most released for research), "
+        "FACEGOOD-Audio2Face, CMU Flite",
+        commercial_ok=False,
+        bundled=True,
+        sha256="ab60a68a3c5f7e906d21cd3f3554e4a118ea2ac291875560c2ebf074ea64cda3",
+        size=1_333_552,
+    ),
+    Weight(
         name="lpips_alexnet.safetensors",
         purpose="perceptual distance (LPIPS 0.1, AlexNet): evaluation and training only",
         licence="BSD-2-Clause",
