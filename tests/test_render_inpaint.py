@@ -375,6 +375,20 @@ def test_eyes_and_mouth_alone_change_nothing_else(turned, pair):
     assert not changed[:40].any() and not changed[:, :40].any()
 
 
+def test_nothing_changes_far_from_the_head_or_at_the_border(turned, pair):
+    composite, alpha, *rest = frame_of(turned, pair)
+    small = torch.zeros_like(alpha)
+    small[:, 200:300, 200:300] = 1.0
+    refiner = refiner_of(turned, Networks(whole=small_networks(seed=3).whole))
+    changed = (refiner(composite, small, *rest) - composite).abs().amax(dim=0)
+    assert changed[195:305, 195:305].mean() > 0.01
+    changed[100:400, 100:400] = 0.0
+    assert not changed.any()
+    everywhere = (refiner(composite, torch.ones_like(alpha), *rest) - composite).abs().amax(dim=0)
+    assert not everywhere[0].any() and not everywhere[:, -1].any()
+    assert everywhere[30:-30, 30:-30].mean() > 0.01
+
+
 def test_threads_give_the_same_frames(turned, pair):
     refiner, frame = refiner_of(turned, small_networks(seed=3)), frame_of(turned, pair)
     expected = refiner(*frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .guide import FLOW, FLOW_SCALE
 from .unet import InpaintConfig, UNet, Veil, apply_correction, enlarged, look_up
@@ -35,7 +36,18 @@ class Inpainter(nn.Module):
         shown = veil(look_up(source, enlarged(guide[:, FLOW], *composite.shape[-2:]), corner))
         scaled = torch.cat((guide[:, : FLOW.start], guide[:, FLOW] * FLOW_SCALE, guide[:, FLOW.stop :]), dim=1)
         correction = self.unet((composite, alpha, layer, shown), scaled)
-        return apply_correction(correction, composite, source, guide[:, FLOW], corner, veil)
+        mended = apply_correction(correction, composite, source, guide[:, FLOW], corner, veil)
+        return torch.lerp(composite, mended, surroundings(alpha))
+
+
+def surroundings(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Return where a frame may be mended: 1 up to 16 pixels from the head, 0 from 80 pixels on.
+
+    Beyond, the frame is the picture itself: whatever changed there would only flicker.
+    """
+    coarse = functional.max_pool2d(functional.avg_pool2d(alpha, 16), 7, stride=1, padding=3)
+    soft = functional.avg_pool2d(coarse, 5, stride=1, padding=2, count_include_pad=False)
+    return enlarged(soft, *alpha.shape[-2:])
 
 
 class PatchRefiner(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from ..composite import Layers
 from .guide import DrivenHead, HeadGuide, whole_guide
 from .networks import Networks, best_precision, load_networks
 from .patches import PLACES, Place, SourcePatch, cut, cut_source, facing, paste
+
+_BORDER = 24.0
+"""Pixels over which the change dies out towards the border."""
 
 
 def refiner_for(
@@ -98,13 +102,11 @@ class Refiner:
         """
         head = self._guide.driven(beta.cpu(), gaze.cpu(), camera.to("cpu"))
         with torch.inference_mode():
-            whole = self._mended(composite, alpha, layer, head)
-            if not self._places:
-                return whole.clamp(0.0, 1.0).to(composite)
             picture = _to_numpy(composite)
-            change = _to_numpy(whole) - picture
+            change = _to_numpy(self._mended(composite, alpha, layer, head)) - picture
             for place, source in self._places:
                 self._refine(place, source, head, picture, change)
+        change *= border_window(change.shape[0])
         return torch.from_numpy((picture + change).clip(0.0, 1.0)).permute(2, 0, 1).to(composite)
 
     def _mended(self, composite: Tensor, alpha: Tensor, layer: Tensor, head: DrivenHead) -> Float[Tensor, "3 512 512"]:
@@ -131,6 +133,15 @@ class Refiner:
         patch = cut(place, self._guide, head, picture, source, network.config.stem)
         inputs = (each[None].to(self._device) for each in (patch.composite, patch.source, patch.guide))
         paste(change, place, patch, network(*inputs)[0].cpu(), share)
+
+
+@cache
+def border_window(size: int) -> Float[np.ndarray, "size size 1"]:
+    """Return 1 inside and 0 at the crop's border, where it must meet the picture around it."""
+    place = np.arange(size, dtype=np.float32) + 0.5
+    t = np.clip((np.minimum(place, size - place) - 1.0) / _BORDER, 0.0, 1.0)
+    ramp = t * t * (3.0 - 2.0 * t)
+    return np.minimum(ramp, ramp[:, None])[..., None]
 
 
 def _to_numpy(image: Float[Tensor, "3 h w"]) -> Float[np.ndarray, "h w 3"]:
