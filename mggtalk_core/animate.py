@@ -98,8 +98,9 @@ def read_drivers(job: Job, on_step: OnStep = ignore_steps) -> Motion:
         return body
     fps = job.fps if body is None else body.fps
     voice = motion_from_speech(
-        sound, fps, job.seed, model=job.audio_model, path=job.sadtalker, look=job.look, on_step=on_step
-    )
+        sound, fps, job.seed, model=job.audio_model, path=job.sadtalker, learned=job.settings.learned, look=job.look,
+        on_step=on_step,
+    )  # fmt: skip
     return voice if body is None else mix_audio_video(voice, body)
 
 

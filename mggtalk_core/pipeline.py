@@ -59,6 +59,8 @@ class Settings:
     """Extra turn of the head to the subject's left, degrees."""
     pitch: float = 0.0
     """Extra turn of the head upwards, degrees."""
+    learned: bool = True
+    """False leaves every network of this project's own out: the analytic stages alone."""
 
 
 @dataclass(frozen=True)

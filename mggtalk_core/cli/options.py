@@ -17,7 +17,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--provider", default="mesh", choices=("mesh", "geowizard", "marigold"), help="depth and normals"
     )
     parser.add_argument("--backend", default="auto", help="splat rasteriser: auto, gsplat, numba or reference")
-    parser.add_argument("--no-learned", action="store_true", help="use the analytic stages only")
+    parser.add_argument("--no-learned", dest="learned", action="store_false", help="use the analytic stages only")
     parser.add_argument("--commercial-safe", action="store_true", help="refuse weights whose licence or data forbid it")
     parser.add_argument(
         "--report", type=Path, metavar="OUT.json", help="write frames, seconds, memory and weights used"

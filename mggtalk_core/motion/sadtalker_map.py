@@ -83,6 +83,7 @@ def motion_from_speech(
     model: str = "auto",
     path: str | os.PathLike[str] | None = None,
     reference: Float[Tensor, "64"] | None = None,
+    learned: bool = True,
     phonemes: bool = True,
     blink_rate: float = RATE,
     head_motion: float = 1.0,
@@ -92,15 +93,16 @@ def motion_from_speech(
     """Return the motion for a sound, as `motion_from_audio`, with the mouth that ``model`` (one of `MODELS`) gives it.
 
     ``path``: SadTalker's file, where the model folders do not hold it. ``reference``: the portrait's coefficients in
-    SadTalker's own basis; a neutral face by default. Head, eyes, brows and the moments of blinks are this project's in
-    either case.
+    SadTalker's own basis; a neutral face by default. ``learned``: False leaves the embedded net, and with ``auto``
+    SadTalker too, out. Head, eyes, brows and the moments of blinks are this project's in either case.
 
     Raises:
         WeightsError: SadTalker is asked for and is not there, or cannot be read.
         InputError: see `motion_from_audio`.
     """
     options = {"phonemes": phonemes, "blink_rate": blink_rate, "head_motion": head_motion, "look": look}
-    wanted = model == "sadtalker" or (model == "auto" and (path is not None or has_sadtalker()))
+    options["learned"] = learned
+    wanted = model == "sadtalker" or (model == "auto" and learned and (path is not None or has_sadtalker()))
     if not wanted:
         return motion_from_audio(sound, fps, seed, **options, on_step=on_step)
     net = read_sadtalker(sadtalker_path(path))
