@@ -54,6 +54,19 @@ def ssim_map(image: Image, truth: Image) -> Float[Tensor, "height-10 width-10"]:
     return torch.from_numpy(similarity.mean(axis=2))
 
 
+def gradient_energy(image: Image, mask: Mask) -> float:
+    """Return the root mean square, per channel, of the differences between neighbouring pixels under a mask."""
+    across, down = image.diff(dim=-1)[:, 1:].square(), image.diff(dim=-2)[:, :, 1:].square()
+    weight = mask[:, 1:, 1:]
+    return float(((across + down) * weight).sum().div(len(image) * weight.sum().clamp(min=1.0)).sqrt())
+
+
+def sharpness(image: Image, truth: Image, mask: Mask) -> float:
+    """Return the gradient energy over the truth's: 1 as sharp as the truth, less where blurred; NaN if it is flat."""
+    wanted = gradient_energy(truth, mask)
+    return gradient_energy(image, mask) / wanted if wanted > 0.0 else math.nan
+
+
 def _square_error(image: Image, truth: Image) -> Float[Tensor, "height width"]:
     return (image.float() - truth.float()).square().mean(dim=0)
 

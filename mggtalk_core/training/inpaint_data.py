@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..evaluation.landmarks import eye_distance
+from ..evaluation.regions import EYE_PARTS, MOUTH_PARTS, box
 from ..head.model import load_head_model
 from ..render.inpaint.guide import MIRRORED, DrivenHead, HeadGuide, whole_guide
 from ..render.inpaint.networks import CONFIGS
@@ -23,8 +22,6 @@ CROP = 256
 """Edge of the part of the crop that one example shows."""
 CROPS_PER_PAIR = 2
 """Neighbouring examples of the whole that show parts of one pair: to decode it costs as much as to learn from it."""
-EYES = ((33, 133, 159, 145, 70, 105), (263, 362, 386, 374, 300, 334))
-MOUTH = ((61, 291, 0, 17, 13, 14),)
 _EYE_WEIGHT, _MOUTH_WEIGHT, _HEAD_WEIGHT, _REST_WEIGHT = 3.0, 2.0, 1.0, 0.35
 _GUIDES_KEPT = 48
 _SHUT_OR_OPEN = 0.35
@@ -118,20 +115,11 @@ def _guide_of(key: _Key) -> HeadGuide:
 def pixel_weight(pair: Pair) -> Float[Tensor, "1 512 512"]:
     """Return how much each pixel counts: head more than the rest, eyes and mouth most, nothing beyond the picture."""
     weight = _REST_WEIGHT + _HEAD_WEIGHT * pair.matte.float() / 255.0
-    for kinds, extra, margin in ((EYES, _EYE_WEIGHT, 0.12), (MOUTH, _MOUTH_WEIGHT, 0.12)):
+    for kinds, extra, margin in ((EYE_PARTS, _EYE_WEIGHT, 0.12), (MOUTH_PARTS, _MOUTH_WEIGHT, 0.12)):
         for points in kinds:
             x0, y0, x1, y1 = box(pair.landmarks, points, margin)
             weight[:, y0:y1, x0:x1] += extra
     return weight * (pair.inside > 127)
-
-
-def box(landmarks: Float[Tensor, "478 3"], points: Sequence[int], margin: float) -> tuple[int, int, int, int]:
-    """Return x0, y0, x1, y1 of the pixels around some landmarks; ``margin`` in eye distances."""
-    chosen = landmarks[list(points), :2]
-    more = margin * eye_distance(landmarks)
-    x0, y0 = (chosen.amin(dim=0) - more).floor().clamp(0, 512).int().tolist()
-    x1, y1 = (chosen.amax(dim=0) + more).ceil().clamp(0, 512).int().tolist()
-    return x0, y0, x1, y1
 
 
 def cropped(example: Example, random: np.random.Generator, size: int) -> Example:

@@ -10,16 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..evaluation.metrics import psnr
-from ..evaluation.regions import EYES as CLOSE_EYES
-from ..evaluation.regions import MOUTH as CLOSE_MOUTH
-from ..evaluation.regions import close_up, face_mask
+from ..evaluation.baselines import blurred_to
+from ..evaluation.metrics import gradient_energy, psnr
+from ..evaluation.regions import EYES, MOUTH, close_up, face_box, face_mask, part_masks
 from ..evaluation.sheets import SheetRow, contact_sheet
 from ..head.model import load_head_model
 from ..render.inpaint.networks import Networks
 from ..render.inpaint.patches import PLACES, feather
 from ..render.inpaint.refine import Refiner
-from .inpaint_data import EYES, MOUTH, Example, box, patch_example
+from .inpaint_data import Example, patch_example
 from .pairs import Pair, PairSet
 from .perceptual import Lpips
 
@@ -66,7 +65,7 @@ class Scorer:
         """Return PSNR by region, LPIPS of the crop and of the face, and the sharpness of the head over the truth's."""
         truth, regions = pair.truth.float() / 255.0, regions_of(pair)
         scores = {f"{name}_psnr": psnr(image, truth, mask) for name, mask in regions.items()}
-        x0, y0, x1, y1 = face_box(pair)
+        x0, y0, x1, y1 = face_box(pair.landmarks)
         scores["lpips"] = float(self.lpips(image[None], truth[None], regions["whole"][None]))
         scores["face_lpips"] = float(self.lpips(image[None, :, y0:y1, x0:x1], truth[None, :, y0:y1, x0:x1]))
         scores["sharpness"] = gradient_energy(image, regions["head"]) / gradient_energy(truth, regions["head"])
@@ -78,39 +77,7 @@ def regions_of(pair: Pair) -> dict[str, Float[Tensor, "1 512 512"]]:
     inside = (pair.inside > 127).float()
     regions = {"whole": inside, "head": inside * pair.matte.float() / 255.0}
     regions["face"] = inside * face_mask(pair.landmarks, 512, 512)
-    for name, kinds in (("eyes", EYES), ("mouth", MOUTH)):
-        mask = torch.zeros(1, 512, 512)
-        for points in kinds:
-            x0, y0, x1, y1 = box(pair.landmarks, points, 0.08)
-            mask[:, y0:y1, x0:x1] = 1.0
-        regions[name] = inside * mask
-    return regions
-
-
-def face_box(pair: Pair) -> tuple[int, int, int, int]:
-    """Return x0, y0, x1, y1 of the face, at least 64 pixels wide and high."""
-    x0, y0, x1, y1 = box(pair.landmarks, range(468), 0.0)
-    return min(x0, 448), min(y0, 448), max(x1, min(x0, 448) + 64), max(y1, min(y0, 448) + 64)
-
-
-def gradient_energy(image: Picture, mask: Float[Tensor, "1 512 512"]) -> float:
-    """Return the root mean square of the differences between neighbours under a mask."""
-    across, down = image.diff(dim=-1)[:, 1:].square(), image.diff(dim=-2)[:, :, 1:].square()
-    weight = mask[:, 1:, 1:]
-    return float(((across + down) * weight).sum().div(3.0 * weight.sum().clamp(min=1.0)).sqrt())
-
-
-def blurred_to(image: Picture, truth: Picture, mask: Tensor, target: float) -> Picture:
-    """Return the picture blurred as much as it takes to come as near to a PSNR as blurring can."""
-    import cv2
-
-    pixels = image.permute(1, 2, 0).contiguous().numpy()
-
-    def blurred(sigma: float) -> Picture:
-        return torch.from_numpy(cv2.GaussianBlur(pixels, (0, 0), sigma)).permute(2, 0, 1)
-
-    tried = [image, *(blurred(sigma) for sigma in (0.6, 1.0, 1.5, 2.0, 3.0, 4.0))]
-    return min(tried, key=lambda each: abs(psnr(each, truth, mask) - target))
+    return regions | {name: inside * mask for name, mask in part_masks(pair.landmarks).items()}
 
 
 class WholeJudge:
@@ -168,8 +135,8 @@ def sheet_rows(pair: Pair, learned: Picture) -> list[SheetRow]:
 
     return [
         SheetRow(pair.clip, images),
-        SheetRow("eyes", close(CLOSE_EYES)),
-        SheetRow("mouth", close(CLOSE_MOUTH)),
+        SheetRow("eyes", close(EYES)),
+        SheetRow("mouth", close(MOUTH)),
     ]
 
 

