@@ -9,7 +9,8 @@ from .gaussians import MGGGaussianPredict, MGGToSplat
 from .geometry import MGGDepthBINI, MGGSymmetricGeometry
 from .mix import MGGMixMotion
 from .models import register_model_folder
-from .motion import MGGMotionFromAudio, MGGMotionFromVideo
+from .motion import MGGMotionFromVideo
+from .motion_audio import MGGMotionFromAudio
 from .motion_file import MGGMotionFromFile
 from .portrait import MGGLoadPortrait
 from .render import MGGInpaint, MGGSplatRender

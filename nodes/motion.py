@@ -1,4 +1,4 @@
-"""Motion From Video and Motion From Audio: a clip followed, a voice heard."""
+"""Motion From Video: a clip, followed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..mggtalk_core.errors import InputError
-from ..mggtalk_core.motion.audio import motion_from_audio
 from ..mggtalk_core.motion.video import SMOOTHING, motion_from_sightings, motion_from_video
-from .convert import Frames, clip_path, to_sound
+from .convert import Frames, clip_path
 from .curves import curve_sheet
 from .landmarks import sightings
 from .models import download_input, weights_policy
 from .packages import needs_packages
 from .preview import show
 from .progress import Steps
-from .sockets import FACE_LANDMARKS, MOTION, advanced, schema
+from .sockets import FACE_LANDMARKS, MOTION, schema
 
 
 def motion_output() -> io.Output:
@@ -69,7 +68,7 @@ class MGGMotionFromVideo(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Seconds of smoothing. 0.03 takes the jitter away; 0.1 also takes quick expressions away.",
+                    tooltip="Seconds of smoothing. 0.02 takes the jitter away; 0.1 also takes quick expressions away.",
                 ),
                 io.Int.Input(
                     "max_frames",
@@ -122,78 +121,4 @@ class MGGMotionFromVideo(io.ComfyNode):
             else:
                 seen = sightings(face_landmarks, max_frames or None)
                 motion = motion_from_sightings(seen, fps, smoothing=smoothing, on_step=Steps())
-        return io.NodeOutput(motion, ui=show(curve_sheet(motion), cls))
-
-
-class MGGMotionFromAudio(io.ComfyNode):
-    """A voice, heard."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """Return the node's inputs and outputs."""
-        return schema(
-            node_id="MGGMotionFromAudio",
-            display_name="Motion From Audio (MGGTalk)",
-            category="MGGTalk/motion",
-            description="Lets a voice move the mouth, with blinks, glances and small movements of the head.",
-            search_aliases=["lip sync", "speech", "talking"],
-            inputs=[
-                io.Audio.Input(
-                    "audio",
-                    tooltip="Speech, any rate, mono or stereo; of a batch the first. Music moves the mouth too.",
-                ),
-                fps_input("Frames per second of the result. 25 suits speech; 50 doubles the work."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="Of blinks, glances and the sway of the head: the same seed gives the same movements.",
-                ),
-                io.Float.Input(
-                    "head_motion",
-                    default=1.0,
-                    min=0.0,
-                    max=3.0,
-                    step=0.1,
-                    tooltip="How lively head, eyes and brows are. 0 keeps them still.",
-                ),
-                io.Float.Input(
-                    "blink_rate",
-                    default=16.0,
-                    min=0.0,
-                    max=60.0,
-                    step=1.0,
-                    tooltip="Blinks a minute; 0 for none, which soon looks uncanny.",
-                ),
-                advanced(
-                    io.Boolean.Input(
-                        "phonemes",
-                        default=True,
-                        label_on="when installed",
-                        label_off="loudness only",
-                        tooltip="Recognise sounds where pocketsphinx is installed (pip install pocketsphinx). "
-                        "Otherwise only loudness opens the mouth.",
-                    )
-                ),
-            ],
-            outputs=[motion_output()],
-        )
-
-    @classmethod
-    @needs_packages
-    def execute(
-        cls, audio: Any, fps: float, seed: int, head_motion: float, blink_rate: float, phonemes: bool = True
-    ) -> io.NodeOutput:
-        """Hear the voice."""
-        motion = motion_from_audio(
-            to_sound(audio),
-            fps,
-            seed,
-            phonemes=phonemes,
-            blink_rate=blink_rate,
-            head_motion=head_motion,
-            on_step=Steps(),
-        )
         return io.NodeOutput(motion, ui=show(curve_sheet(motion), cls))

@@ -94,20 +94,38 @@ def test_exactly_one_source_is_asked_for(nodes, faces):
         motion(nodes, "MGGMotionFromVideo", face_landmarks={"frames": [[], []]}, **VIDEO)
 
 
+VOICE = {"fps": 20.0, "seed": 3, "head_motion": 1.0, "blink_rate": 16.0, "phonemes": False}
+
+
 @pytest.fixture(scope="module")
-def spoken(nodes):
+def voice():
+    """A tone that comes and goes: loudness takes it for a voice, the mouth net does not."""
     time = torch.arange(16000) / 16000
     wave = torch.sin(time * 1200.0) * (torch.sin(time * 20.0) > 0) * 0.4
-    audio = {"waveform": wave.expand(1, 2, -1).contiguous(), "sample_rate": 16000}
-    return motion(
-        nodes, "MGGMotionFromAudio", audio=audio, fps=20.0, seed=3, head_motion=1.0, blink_rate=16.0, phonemes=False
-    )
+    return {"waveform": wave.expand(1, 2, -1).contiguous(), "sample_rate": 16000}
+
+
+@pytest.fixture(scope="module")
+def spoken(nodes, voice):
+    return motion(nodes, "MGGMotionFromAudio", audio=voice, mouth="rules", **VOICE)
 
 
 def test_a_voice_gives_frames_and_keeps_its_sound(spoken):
     assert (len(spoken), spoken.fps, spoken.kind) == (20, 20.0, "audio")
     assert spoken.sound.samples.shape == (2, 16000)
     assert spoken.beta[:, BLENDSHAPE_INDEX["jawOpen"]].max() > 0.1
+
+
+def test_what_moves_the_mouth_and_where_the_eyes_look_can_be_chosen(nodes, voice, spoken):
+    heard = core(nodes, "motion.audio").motion_from_audio
+    options = {"phonemes": False, "blink_rate": 16.0}
+    assert torch.equal(spoken.beta, heard(spoken.sound, 20.0, 3, learned=False, **options).beta)
+    embedded = motion(nodes, "MGGMotionFromAudio", audio=voice, mouth="embedded", look=1.0, **VOICE)
+    assert torch.equal(embedded.beta, heard(spoken.sound, 20.0, 3, look=1.0, **options).beta)
+    assert torch.equal(embedded.gaze, heard(spoken.sound, 20.0, 3, look=1.0, **options).gaze)
+    assert not torch.equal(embedded.gaze, spoken.gaze)
+    with pytest.raises(core(nodes, "errors").WeightsError, match="SadTalker"):
+        motion(nodes, "MGGMotionFromAudio", audio=voice, mouth="sadtalker", **VOICE)
 
 
 def test_the_mixer_dubs_as_it_comes(nodes, followed, spoken):
