@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..head.camera import Camera
+from ..head.head_fit import HeadFit
 from ..motion.deform import deform, model_vertices
 from .avatar import Avatar
 from .densify import CHILD_SHRINK, child_offset
@@ -28,13 +31,20 @@ DISC_SPREAD = 0.6
 
 
 def frame_gaussians(
-    avatar: Avatar, beta: Float[Tensor, "52"], gaze: Float[Tensor, "4"], camera: Camera | None = None
+    avatar: Avatar,
+    beta: Float[Tensor, "52"],
+    gaze: Float[Tensor, "4"],
+    camera: Camera | None = None,
+    *,
+    fit: HeadFit | None = None,
 ) -> Gaussians:
     """Return the Gaussians of one expression: visible (eq. 4), mirrored (eq. 5), model-made, and children (eq. 6).
 
     ``camera`` (the source's by default) tells which backing is seen from inside the mouth and lies in the dark.
+    ``fit`` (the avatar's by default) is the head that moves the points.
     """
-    points, count, seen = avatar.points, avatar.points.visible_count, avatar.seen_count
+    points = avatar.points if fit is None else replace(avatar.points, fit=fit)
+    count, seen = points.visible_count, avatar.seen_count
     positions = deform(points, avatar.binding, beta, gaze)
     vertices = model_vertices(avatar.binding.model, points.fit, beta.to(positions), gaze.to(positions))
     along_x, along_y, whole = avatar.tangents(positions[:count])

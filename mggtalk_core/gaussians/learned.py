@@ -1,0 +1,180 @@
+"""Gaussians with what the networks add to the analytic form (paper 3.2); untrained networks add nothing."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..geometry.voxel import voxel_filter
+from ..head.camera import Camera
+from ..motion.deform_net import DeformNet, Displacement, places_on_head
+from ..motion.driven import posed
+from ..motion.motion import Motion
+from ..parallel import one_thread
+from ..portrait.portrait import Portrait
+from .avatar import Avatar
+from .densify import CHILD_SHRINK
+from .frame import frame_gaussians
+from .gaussians import Gaussians
+from .networks.cells import Cells
+from .networks.config import Switches
+from .networks.model import DrivenHead, GaussianNetworks, HeadImage, Offsets, taken
+from .networks.offsets import apply_offsets
+from .predict import AnalyticSequence
+
+_PARAMETERS = ("means", "quats", "scales", "opacities", "sh", "labels")
+
+
+@dataclass(frozen=True)
+class LearnedSequence:
+    """A `GaussianSequence` with learned offsets; what does not depend on the frame is computed once."""
+
+    avatar: Avatar
+    motion: Motion
+    networks: GaussianNetworks | None
+    """None: the analytic Gaussians, on points that the deformation moves."""
+    deform: DeformNet | None
+    image: HeadImage
+    cells: Cells | None
+    features: Float[Tensor, "1 f h w"] | None
+    """Identity encoding ``F``."""
+    displacement: Displacement | None
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self.motion.fps
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.motion)
+
+    def to(self, device: torch.device | str) -> LearnedSequence:
+        """Return the same sequence on ``device``, where its frames are then computed; the sound stays where it is."""
+        networks, deform = (copy.deepcopy(part).to(device) if part else None for part in (self.networks, self.deform))
+        motion = replace(self.motion.to(device), sound=self.motion.sound)
+        return _prepared(self.avatar.to(device), motion, self.image.to(device), networks, deform)
+
+    def frame(self, index: int) -> Gaussians:
+        """Return the canonical Gaussians of one frame."""
+        beta, gaze = self.motion.beta[index], self.motion.gaze[index]
+        if self.networks is None:
+            return driven_gaussians(self.avatar, beta, gaze, self.camera(index), self.displacement)
+        switches = self.networks.config.switches
+        head = driven_head(self.avatar, self.cells, beta, gaze, self.camera(index), self.displacement, switches)
+        return dense(head, self.networks.offsets(self.features, head))
+
+    def camera(self, index: int) -> Camera:
+        """Return the camera of one frame; it carries the head's pose."""
+        return posed(self.avatar.points.fit.camera, self.motion, index)
+
+
+@one_thread()
+def with_networks(
+    sequence: AnalyticSequence,
+    portrait: Portrait,
+    networks: GaussianNetworks | None = None,
+    deform: DeformNet | None = None,
+) -> LearnedSequence:
+    """Return the sequence with learned offsets.
+
+    Args:
+        sequence: the analytic Gaussians.
+        portrait: gives the head image ``I_s^h``.
+        networks: offsets of the Gaussians' parameters; None leaves them as they are.
+        deform: displacement of the points beyond the head model; None leaves them as they are.
+    """
+    return _prepared(sequence.avatar, sequence.motion, HeadImage(portrait.crop, portrait.matte), networks, deform)
+
+
+@torch.no_grad()
+def _prepared(
+    avatar: Avatar, motion: Motion, image: HeadImage, networks: GaussianNetworks | None, deform: DeformNet | None
+) -> LearnedSequence:
+    cells = None if networks is None else Cells.of(avatar.points, networks.config.cell)
+    features = None if networks is None else networks.encode(image)
+    return LearnedSequence(avatar, motion, networks, deform, image, cells, features, displacement_of(avatar, deform))
+
+
+def displacement_of(avatar: Avatar, deform: DeformNet | None) -> Displacement | None:
+    """Return how far the vertices of an avatar's head model move beyond it, by expression."""
+    return None if deform is None else deform.on(avatar.binding.rest, places_on_head(avatar.binding.model))
+
+
+def driven_gaussians(
+    avatar: Avatar,
+    beta: Float[Tensor, "52"],
+    gaze: Float[Tensor, "4"],
+    camera: Camera,
+    displacement: Displacement | None = None,
+) -> Gaussians:
+    """Return the analytic Gaussians of one expression on a head model that moves as it has learned (eq. 9)."""
+    if displacement is None:
+        return frame_gaussians(avatar, beta, gaze, camera)
+    fit = avatar.points.fit
+    more = displacement(beta.to(fit.beta_s), fit.beta_s)
+    # What the model misses is one more offset of its vertices: points, discs and apertures all follow it.
+    return frame_gaussians(avatar, beta, gaze, camera, fit=replace(fit, offsets=fit.offsets + more))
+
+
+def driven_head(
+    avatar: Avatar,
+    cells: Cells,
+    beta: Float[Tensor, "52"],
+    gaze: Float[Tensor, "4"],
+    camera: Camera,
+    displacement: Displacement | None,
+    switches: Switches,
+) -> DrivenHead:
+    """Return what the networks look at in one frame."""
+    analytic = driven_gaussians(avatar, beta, gaze, camera, displacement)
+    if switches.symmetry_in == "sgp":
+        analytic = mirrored_after_driving(avatar, analytic, switches.voxel_filter)
+    beta_s = avatar.points.fit.beta_s
+    return DrivenHead(avatar, cells, analytic, torch.cat((beta.to(beta_s), beta_s)))
+
+
+def mirrored_after_driving(avatar: Avatar, gaussians: Gaussians, filtered: bool) -> Gaussians:
+    """Return Gaussians whose mirrored half is the mirror image of the driven visible half (paper 4.4.3).
+
+    What `voxel_filter` drops in this frame has no opacity.
+    """
+    first, last, count = avatar.points.visible_count, avatar.seen_count, len(avatar.points.positions)
+    means, opacities = gaussians.means.clone(), gaussians.opacities.clone()
+    twin = avatar.points.mirror_of.long()
+    flip = means.new_tensor((-1.0, 1.0, 1.0))
+    means[first:last] = means[twin] * flip
+    means[count + first : count + last] = means[count + twin] * flip
+    if filtered:
+        keep = voxel_filter(means[:first].detach(), means[first:last].detach())
+        opacities[first:last] *= keep
+        opacities[count + first : count + last] *= keep
+    return replace(gaussians, means=means, opacities=opacities)
+
+
+def coarse(head: DrivenHead, offsets: Offsets) -> Gaussians:
+    """Return ``G``: visible, mirrored and interior Gaussians before densification, closing the gaps on their own."""
+    count, seen = len(head.avatar.points.positions), head.avatar.seen_count
+    parents = apply_offsets(taken(head.analytic, slice(0, seen)), offsets.parents)
+    alone = replace(parents, scales=parents.scales / CHILD_SHRINK)
+    return _joined(alone, taken(head.analytic, slice(seen, count)))
+
+
+def dense(head: DrivenHead, offsets: Offsets) -> Gaussians:
+    """Return ``G_den`` (eq. 6): parents, interior and children; ``G`` where there is no densification."""
+    if offsets.children is None or offsets.places is None:
+        return coarse(head, offsets)
+    count, seen = len(head.avatar.points.positions), head.avatar.seen_count
+    parents = apply_offsets(taken(head.analytic, slice(0, seen)), offsets.parents)
+    children = apply_offsets(taken(head.analytic, slice(count, None)), offsets.children)
+    reach = head.analytic.scales[:seen].amax(dim=-1, keepdim=True)
+    children = replace(children, means=children.means + offsets.places * reach)
+    return _joined(parents, taken(head.analytic, slice(seen, count)), children)
+
+
+def _joined(*parts: Gaussians) -> Gaussians:
+    return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in _PARAMETERS})

@@ -1,0 +1,1 @@
+"""The paper's networks of the Gaussian stage: identity encoder, both decoders, densification."""

@@ -1,0 +1,147 @@
+"""The networks of the Gaussian stage together: from an avatar and one expression to offsets (paper 3.2, eq. 4 to 6)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...record import Record
+from ...weights.module_file import filled, read_module, write_module
+from ..avatar import Avatar
+from ..gaussians import Gaussians
+from .cells import Cells
+from .config import GaussianConfig, Switches
+from .decoder import GaussianDecoder
+from .densify import PLACE, Densifier
+from .encoder import IdentityEncoder
+from .mirrored import MirroredDecoder
+from .offsets import WIDTHS, Parts, apply_offsets, parameters, reflect
+
+WEIGHTS = "gaussians.safetensors"
+
+
+@dataclass(frozen=True)
+class HeadImage(Record):
+    """The head image ``I_s^h``."""
+
+    crop: Float[Tensor, "3 512 512"]
+    matte: Float[Tensor, "1 512 512"]
+
+
+@dataclass(frozen=True)
+class DrivenHead(Record):
+    """One avatar in one expression, as the analytic form has it."""
+
+    avatar: Avatar
+    cells: Cells
+    analytic: Gaussians
+    """All of its Gaussians: points, then children."""
+    betas: Float[Tensor, "104"]
+    """``beta_d`` and ``beta_s``."""
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """What the networks say about the visible and the mirrored Gaussians."""
+
+    parents: Parts
+    children: Parts | None
+    """Relative to the analytic children, their parents' share included; None without densification."""
+    places: Float[Tensor, "seen 3"] | None
+    """By how many of its parent's largest standard deviations each child is moved, canonical axes."""
+
+
+class GaussianNetworks(nn.Module):
+    """``F``, ``D_gs``, ``D_gs^s`` and the densification; with untrained weights all offsets are zero."""
+
+    def __init__(self, config: GaussianConfig) -> None:
+        super().__init__()
+        self.config, switches = config, config.switches
+        self.encoder = IdentityEncoder(config)
+        self.decoder = GaussianDecoder(config)
+        has_own = switches.symmetry and switches.symmetric_decoder
+        self.mirrored = MirroredDecoder(config) if has_own else None
+        self.densifier = Densifier(config) if switches.densify else None
+
+    def encode(self, image: HeadImage) -> Float[Tensor, "1 f h w"]:
+        """Return the identity encoding ``F``: the same in all frames of an avatar."""
+        return self.encoder(image.crop[None], image.matte[None])
+
+    def forward(self, heads: Sequence[DrivenHead], images: Sequence[HeadImage]) -> list[Offsets]:
+        """Return the offsets of several heads; one call a step, so that processes can share their gradients."""
+        return [self.offsets(self.encode(image), head) for head, image in zip(heads, images, strict=True)]
+
+    def offsets(self, features: Float[Tensor, "1 f h w"], head: DrivenHead) -> Offsets:
+        """Return the offsets of one driven head whose picture has been encoded."""
+        cells, betas = head.cells, head.betas[None]
+        rows = torch.stack((cells.visible, cells.mirrored))
+        driven, rest = (
+            torch.stack([cells.picture(points, each) for each in rows])[None]
+            for points in (head.analytic.means, head.avatar.points.positions)
+        )  # [1, 2, 3, H, W]
+        halves = self.decoder.halves
+        maps = self.decoder(features, driven[:, :halves], rest[:, :halves], betas)[0]  # [halves, 20, H, W]
+        if self.mirrored is None:
+            return self._spread(head, features, maps[0], maps[-1], follows=False)
+        reflected = self._reflected(head, maps[0])
+        mirrored = self.mirrored(features, driven[:, 1], rest[:, 1], betas, reflected[None])[0]  # [20, H, W]
+        return self._spread(head, features, maps[0], mirrored, follows=self.config.switches.gaussians_in_symmetric)
+
+    def _reflected(self, head: DrivenHead, offsets: Float[Tensor, "20 h w"]) -> Float[Tensor, "20 h w"]:
+        """Return the reflected parameters of ``G_d`` in the cells of the mirrored points."""
+        cells, twins = head.cells, head.cells.twins.clamp(min=0)
+        standing = apply_offsets(taken(head.analytic, twins), cells.spread(offsets, WIDTHS, twins))
+        there = (cells.twins >= 0)[:, None]
+        return (reflect(parameters(standing)) * there).T.unflatten(1, (cells.grid, cells.grid))
+
+    def _spread(
+        self,
+        head: DrivenHead,
+        features: Float[Tensor, "1 f h w"],
+        visible: Float[Tensor, "20 h w"],
+        mirrored: Float[Tensor, "20 h w"],
+        follows: bool,
+    ) -> Offsets:
+        """Carry maps over to the points, and let every point have its child's share of them."""
+        if follows:  # s^s = s + D_s^s: what D_gs has added to s is reflected with it
+            mirrored = mirrored + reflect(visible.flatten(1).T).T.view_as(visible)
+        if self.densifier is None:
+            return Offsets(self._at_points(head, visible, mirrored, WIDTHS), None, None)
+        both = torch.stack((visible, mirrored))  # [2, 20, H, W]
+        places, more = self.densifier(features.expand(2, -1, -1, -1), both)
+        known = torch.cat((both, both + more, places), dim=1)  # [2, 43, H, W]
+        said = self._at_points(head, known[0], known[1], (*WIDTHS, *WIDTHS, PLACE))
+        return Offsets(said[:4], said[4:8], said[8])
+
+    def _at_points(
+        self, head: DrivenHead, visible: Float[Tensor, "c h w"], mirrored: Float[Tensor, "c h w"], widths: Sequence[int]
+    ) -> tuple[Float[Tensor, "seen _"], ...]:
+        """Return both maps at their points, visible ones first."""
+        twin = head.avatar.points.mirror_of.long()
+        seen, unseen = head.cells.spread(visible, widths), head.cells.spread(mirrored, widths, twin)
+        return tuple(torch.cat(halves) for halves in zip(seen, unseen, strict=True))
+
+
+def taken(gaussians: Gaussians, rows: Tensor | slice) -> Gaussians:
+    """Return some of the Gaussians."""
+    names = ("means", "quats", "scales", "opacities", "sh", "labels")
+    return replace(gaussians, **{name: getattr(gaussians, name)[rows] for name in names})
+
+
+def write_gaussians(path: str | os.PathLike[str], networks: GaussianNetworks, notes: Mapping[str, str]) -> None:
+    """Write the weights with their sizes and switches."""
+    write_module(path, networks, asdict(networks.config), notes)
+
+
+def read_gaussians(path: str | os.PathLike[str]) -> GaussianNetworks:
+    """Read weights; raises `WeightsError` where they are damaged or of another version."""
+    sizes, tensors = read_module(path)
+    widths = {name: tuple(sizes[name]) for name in ("encoder", "decoder")}
+    config = GaussianConfig(**{**sizes, **widths, "switches": Switches(**sizes["switches"])})
+    return filled(GaussianNetworks(config), tensors, Path(path).name)
