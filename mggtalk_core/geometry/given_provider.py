@@ -15,11 +15,14 @@ from ..head.camera import Camera
 from .mesh_provider import Estimate
 from .normals import normals_of_depth, unit
 from .orientation import Orientation, orientation_of, oriented
+from .relief import relief_by_normals
 
 _log = logging.getLogger(__name__)
 
 ROUNDS = 20
 """Rounds of reweighting in the robust fit; it settles within ten."""
+NEAR = 3.0
+"""Residual, in medians, up to which a pixel takes part in the second regression."""
 LINES, JUDGES = 300, 1000
 """Lines that are tried before that fit, and points that each is tried on."""
 MIN_PIXELS = 500
@@ -28,10 +31,14 @@ MIN_EXPLAINED = 0.2
 """Share of the face's relief that the depth must explain to be taken for this face."""
 WELL_EXPLAINED = 0.6
 """Share below which the depth is used, and said to be poor."""
+MOST_OFF = 2.5
+"""Normals that tell a relief this many times the fitted head's, or this small a part of it, are not believed."""
 LEVELS = 256
 """Distinct values up to which a depth map is taken to come from 8 bits."""
 BLUR = 5
-"""Edge of the box, applied twice, that melts the terraces of 8 bits, pixels."""
+"""Edge of the box, applied twice, that melts grain and the terraces of 8 bits, pixels."""
+JUMP = 0.02
+"""A depth this far from its smoothed form lies at a jump, units of 10 cm."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,21 @@ class Alignment:
     def apply(self, depth: Float[Tensor, "height width"]) -> Float[Tensor, "height width"]:
         """Return camera depth."""
         return (depth.double() - self.offset) / self.slope + self.middle
+
+    def as_deep_as(
+        self,
+        depth: Float[Tensor, "height width"],
+        normals: Float[Tensor, "3 height width"],
+        camera: Camera,
+        mesh: Estimate,
+    ) -> Alignment:
+        """Return the same place with the relief that the normals tell; this one where they contradict it."""
+        used = mesh.sure & torch.isfinite(depth)
+        distance = float(mesh.depth[used].median())
+        factor = relief_by_normals(depth, normals, camera, mesh.sure, distance)
+        if factor is None or not 1.0 / MOST_OFF < factor * self.slope < MOST_OFF:
+            return self
+        return Alignment(1.0 / factor, float(depth[used].median()), distance, self.explained)
 
     def __str__(self) -> str:
         """Return what was found out, for the user."""
@@ -83,22 +105,32 @@ def given_estimate(
     for name, map_ in (("depth", depth), ("normal", normals)):
         if map_ is not None and map_.shape[-2:] != shape:
             raise InputError(f"The {name} map is {tuple(map_.shape[-2:])}; make it of the crop, {tuple(shape)} pixels.")
-    surface, head, remarks = mesh.depth, mesh.normals, mesh.remarks
-    if depth is not None:
-        depth, melted = without_terraces(depth.to(surface))
-        alignment = fit_alignment(depth, surface, mesh.sure, whose)
-        remarks += (f"Depth {whose}: {alignment}{'; its 8-bit steps were smoothed' if melted else ''}.",)
-        aligned = alignment.apply(depth).to(surface)
-        surface = torch.where(torch.isfinite(aligned), aligned, surface)
-        mesh = replace(mesh, normals=normals_of_depth(surface, camera))
+    head, remarks, told = mesh, mesh.remarks, None
     if normals is not None:
-        normals, remark = _signed(normals.to(surface), head, mesh.sure, detect_signs, whose)
+        normals, remark = _signed(normals.to(mesh.normals), mesh.normals, mesh.sure, detect_signs, whose)
         remarks += remark
-        known = torch.isfinite(normals).all(0)
-        mesh = replace(mesh, normals=torch.where(known, unit(normals), mesh.normals))
+        told = torch.isfinite(normals).all(0)
+    if depth is not None:
+        depth, melted = without_terraces(depth.to(mesh.depth))
+        alignment = fit_alignment(depth, mesh.depth, mesh.sure, whose)
+        remarks += (f"Depth {whose}: {alignment}{'; its 8-bit steps were smoothed' if melted else ''}.",)
+        if normals is not None:
+            alignment = alignment.as_deep_as(depth, normals, camera, mesh)
+        aligned = alignment.apply(depth).to(mesh.depth)
+        surface = torch.where(torch.isfinite(aligned), aligned, mesh.depth)
+        head = replace(head, depth=surface, normals=steady_normals(surface, camera), measured=torch.isfinite(aligned))
+    if told is not None:
+        head = replace(head, normals=torch.where(told, unit(normals), head.normals), told=told)
     for remark in remarks:
         _log.info("%s", remark)
-    return replace(mesh, depth=surface, sure=torch.zeros_like(mesh.sure), remarks=remarks)
+    return replace(head, sure=torch.zeros_like(mesh.sure), remarks=remarks)
+
+
+def steady_normals(depth: Float[Tensor, "height width"], camera: Camera) -> Float[Tensor, "3 height width"]:
+    """Return the normals of a depth map that may be grainy: of its smoothed form, but as they are where it jumps."""
+    smooth = _smoothed(depth)
+    jumps = (depth - smooth).abs() > JUMP
+    return torch.where(jumps, normals_of_depth(depth, camera), normals_of_depth(smooth, camera))
 
 
 def _signed(
@@ -143,8 +175,9 @@ def fit_alignment(
     """Fit the affine function of ``depth`` that lies nearest to ``target`` on the face.
 
     The given depth is regressed on the target by least absolute deviations (IRLS, begun at the line with the least
-    median residual of some hundreds), and the line turned round: what is wrong in a map is then an outlier of the
-    regression, however far off, and has no leverage.
+    median residual of some hundreds): what is wrong in a map is then an outlier of the regression, however far off,
+    and has no leverage. The target, a fitted head, has errors of its own, which make that line too flat; so what lies
+    near it is regressed the other way round.
 
     Raises:
         InputError: too few pixels, or no affine function of ``depth`` resembles the face.
@@ -155,32 +188,42 @@ def fit_alignment(
     spread = (y - y.median()).abs().median() if len(y) >= MIN_PIXELS else y.new_zeros(())
     if not spread > 0:
         raise InputError(f"The depth {whose} has no relief on the face: give one of this crop, or use provider 'mesh'.")
-    middle = x.median()
-    columns = torch.stack((x - middle, torch.ones_like(x)), dim=1)
-    line = _line_of_least_median(columns, y)
-    residual = (y - columns @ line).abs()
-    for _ in range(ROUNDS):
-        weighted = columns / residual.clamp(min=1e-3 * float(spread))[:, None]
-        line = torch.linalg.solve(weighted.T @ columns, weighted.T @ y)
-        residual = (y - columns @ line).abs()
-    slope, offset = line
+    middle, level = x.median(), y.median()
+    x, y = x - middle, y - level
+    line = _least_absolute(x, y, _line_of_least_median(x, y), spread)
+    residual = (y - line[0] * x - line[1]).abs()
     explained = float(1.0 - residual.median() / spread)
     if explained < MIN_EXPLAINED:
         raise InputError(
             f"The depth {whose} does not resemble the face: give one of this crop, or use provider 'mesh'."
         )
-    return Alignment(float(slope), float(offset), float(middle), explained)
+    near = residual <= NEAR * residual.median()
+    back = torch.stack((1.0 / line[0], -line[1] / line[0]))
+    factor, shift = _least_absolute(y[near], x[near], back, (x[near] - x[near].median()).abs().median())
+    return Alignment(float(1.0 / factor), float(level - shift / factor), float(middle), explained)
 
 
-def _line_of_least_median(columns: Float[Tensor, "n 2"], y: Float[Tensor, "n"]) -> Float[Tensor, "2"]:
+def _least_absolute(
+    x: Float[Tensor, "n"], y: Float[Tensor, "n"], line: Float[Tensor, "2"], spread: Float[Tensor, ""]
+) -> Float[Tensor, "2"]:
+    """Return slope and offset of ``y`` over ``x`` by least absolute deviations, begun at ``line``."""
+    columns = torch.stack((x, torch.ones_like(x)), dim=1)
+    for _ in range(ROUNDS):
+        residual = (y - columns @ line).abs()
+        weighted = columns / residual.clamp(min=1e-3 * float(spread))[:, None]
+        line = torch.linalg.solve(weighted.T @ columns, weighted.T @ y)
+    return line
+
+
+def _line_of_least_median(x: Float[Tensor, "n"], y: Float[Tensor, "n"]) -> Float[Tensor, "2"]:
     """Return the line through two of the points that leaves the least median residual: half of them may be wrong."""
     generator = torch.Generator().manual_seed(0)
     pairs = torch.randint(len(y), (LINES, 2), generator=generator).to(y.device)
     judges = torch.randint(len(y), (JUDGES,), generator=generator).to(y.device)
-    run = (columns[pairs[:, 1], 0] - columns[pairs[:, 0], 0]).to(y)
+    run = x[pairs[:, 1]] - x[pairs[:, 0]]
     slopes = (y[pairs[:, 1]] - y[pairs[:, 0]]) / torch.where(run.abs() > 0, run, torch.inf)
-    offsets = y[pairs[:, 0]] - slopes * columns[pairs[:, 0], 0]
-    off = (y[judges] - slopes[:, None] * columns[judges, 0] - offsets[:, None]).abs()
+    offsets = y[pairs[:, 0]] - slopes * x[pairs[:, 0]]
+    off = (y[judges] - slopes[:, None] * x[judges] - offsets[:, None]).abs()
     best = off.median(dim=1).values.argmin()
     return torch.stack((slopes[best], offsets[best]))
 
@@ -193,8 +236,13 @@ def without_terraces(depth: Float[Tensor, "height width"]) -> tuple[Float[Tensor
     known = torch.isfinite(depth)
     if len(torch.unique(depth[known])) > LEVELS:
         return depth, False
+    return _smoothed(depth), True
+
+
+def _smoothed(depth: Float[Tensor, "height width"]) -> Float[Tensor, "height width"]:
+    known = torch.isfinite(depth)
     planes = torch.stack((torch.where(known, depth, 0.0), known.to(depth)))[None]
     for _ in range(2):
         planes = avg_pool2d(planes, BLUR, stride=1, padding=BLUR // 2)
     total, weight = planes[0]
-    return torch.where(known, total / weight.clamp(min=1e-6), depth), True
+    return torch.where(known, total / weight.clamp(min=1e-6), depth)

@@ -47,6 +47,10 @@ class Estimate(Record):
     """Where the depth is the head model's own surface."""
     triangle: Int[Tensor, "height width"]
     barycentric: Float[Tensor, "3 height width"]
+    told: Bool[Tensor, "height width"] | None = None
+    """Where the normals came from a normal map: finer than what differences of the depth tell; None is nowhere."""
+    measured: Bool[Tensor, "height width"] | None = None
+    """Where the depth came from a depth map; None is nowhere."""
     remarks: tuple[str, ...] = ()
     """What was noticed about the maps, one line each."""
 

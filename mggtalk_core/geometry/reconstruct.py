@@ -28,6 +28,12 @@ SURE_WEIGHT = 0.25
 """``lambda`` where the depth is the head model's own: normals only smooth its facets."""
 LOOSE_WEIGHT = 2.5e-4
 """``lambda`` elsewhere: normals decide the shape, the prior where it floats."""
+MEASURED_WEIGHT = 2.5e-2
+"""``lambda`` where a depth map was given without normals: they are its own, and integration only takes its grain."""
+TOLD_WEIGHT = 1e-4
+"""``lambda`` where both normals and depth were given: both have errors that vary slowly."""
+LEADING_WEIGHT = 2.5e-6
+"""``lambda`` where normals were given for a depth that is only guessed: they decide, the prior hardly holds it."""
 FUSION = BiniOptions(tolerance=1e-3, max_rounds=6, precision="float32")
 """The prior is near the answer already, and it starts the first round, so few rounds are left to do."""
 
@@ -111,7 +117,7 @@ def fuse(
     estimate: Estimate, camera: Camera, on_step: OnStep = ignore_steps, *, prior_weight: float = 1.0
 ) -> Float[Tensor, "height width"]:
     """Return the depth that agrees with the estimate's normals and, softly, with its depth (eq. 1)."""
-    weight = prior_weight * torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT)
+    weight = prior_weight * _prior_weight(estimate)
     result = integrate_normals(
         estimate.normals, estimate.mask, intrinsics=(camera.focal, camera.focal, *camera.center),
         prior=estimate.depth, prior_weight=weight, start=estimate.depth, options=FUSION, on_step=on_step,
@@ -119,12 +125,25 @@ def fuse(
     return torch.where(result.mask, result.depth.to(estimate.depth), estimate.depth)
 
 
+def _prior_weight(estimate: Estimate) -> Float[Tensor, "height width"]:
+    """Return ``lambda`` for every pixel: what the depth is worth beside the normals."""
+    nowhere = torch.zeros_like(estimate.sure)
+    told = nowhere if estimate.told is None else estimate.told
+    measured = nowhere if estimate.measured is None else estimate.measured
+    guessed = torch.where(told, LEADING_WEIGHT, torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT))
+    return torch.where(measured, torch.where(told, TOLD_WEIGHT, MEASURED_WEIGHT), guessed)
+
+
 def _surface(
     estimate: Estimate, depth: Float[Tensor, "height width"], provider: str, portrait: Portrait, fit: HeadFit
 ) -> Surface:
-    """Lift the fused depth to canonical space; normals are the estimate's on the mesh and the depth's own elsewhere."""
+    """Lift the fused depth to canonical space.
+
+    Normals are the estimate's on the mesh and where they were given, and the depth's own elsewhere.
+    """
     camera, mask = fit.camera, estimate.mask
-    normals = torch.where(estimate.sure, estimate.normals, normals_of_depth(depth, camera))
+    known = estimate.sure if estimate.told is None else estimate.sure | estimate.told
+    normals = torch.where(known, estimate.normals, normals_of_depth(depth, camera))
     in_camera = (rays(camera).to(depth) * depth).flatten(1).T
     canonical = (in_camera - camera.translation.to(depth)) @ camera.rotation.to(depth)
     return Surface(
