@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..errors import InputError, WeightsError
+from ..placement import place, unplace
 from .network_options import NetworkOptions
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def spread_over(network: nn.Module, options: NetworkOptions) -> None:
     if device.type == "cpu" or options.offload == "model":
         return
     if options.offload == "none":
-        network.to(device)
+        place(network, device)
     elif find_spec("accelerate") is not None:
         from accelerate import cpu_offload
 
@@ -94,8 +94,8 @@ def on_device(network: nn.Module, options: NetworkOptions) -> Iterator[None]:
     if device.type == "cpu" or options.offload == "none" or sequential:
         yield
         return
-    network.to(device)
+    place(network, device)
     try:
         yield
     finally:
-        network.to(torch.device("cpu"))
+        unplace(network)
