@@ -14,7 +14,8 @@ from ..evaluation.cross import evaluate_cross
 from ..evaluation.instruments import pipeline_instruments
 from ..evaluation.manifest import select
 from ..evaluation.portraits import evaluate_portraits
-from ..evaluation.self_reenactment import evaluate_self, summary
+from ..evaluation.self_reenactment import evaluate_self
+from ..evaluation.self_summary import summary, ways_table
 from ..evaluation.tables import Row, Table
 from .console import progress_bar, say
 from .options import add_settings, settings_of
@@ -33,6 +34,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         sub.add_argument("--max-frames", type=int, metavar="N", help="read at most N frames of a clip")
     for sub in (one, two):
         sub.add_argument("--every", type=int, default=1, metavar="K", help="use every K-th frame")
+    one.add_argument("--fid", action="store_true", help="measure FID too, where there are 2048 frames or more: slow")
     heard.add_argument("--pose", default="fixed", choices=POSES, help="hold the first frame's pose, or take the clip's")
     heard.add_argument(
         "--rendered", type=int, default=RENDERED, metavar="N",
@@ -61,10 +63,11 @@ def run_self(arguments: argparse.Namespace) -> int:
             arguments.report,
             every=arguments.every,
             max_frames=arguments.max_frames,
+            fid=arguments.fid,
             instruments=pipeline_instruments(settings_of(arguments)),
             on_step=on_step,
         )
-    return _finish(table, summary(table))
+    return _finish(table, summary(table), ways_table(table))
 
 
 def run_cross(arguments: argparse.Namespace) -> int:
@@ -131,22 +134,27 @@ def _files(arguments: argparse.Namespace, kind: str) -> list[Path]:
     return select(arguments.manifest, kind, split=arguments.split)[: arguments.limit]
 
 
-def _finish(table: Table, judged: Row | None = None) -> int:
-    """Say the means, with the number of files behind each, and what could not be used.
+def _finish(table: Table, judged: Row | None = None, shown: Table | None = None) -> int:
+    """Say the means, with the number of files behind each, or the table ``shown`` instead; and what was left out.
 
     Raises:
         InputError: nothing could be used; the report, where one is wanted, says why for every file.
     """
     if all("error" in row for row in table.rows):
         raise InputError(f"None of the {len(table.rows)} could be evaluated: {table.rows[0]['error']}")
-    for name, mean in table.means().items():
-        say(f"{name}: {mean.value:.4g} (n={mean.n})")
+    if shown is None:
+        for name, mean in table.means().items():
+            say(f"{name}: {mean.value:.4g} (n={mean.n})")
+    else:
+        say(shown.turned().to_markdown())
     for name, value in (judged or {}).items():
         if not isinstance(value, dict):
             say(f"{name}: {value} of {len(table.rows)}")
-        elif name not in table.columns:
+        elif name not in table.columns or shown is not None:
             say(f"{name}: {value['value']:.4g} (n={value['n']})")
     for row in table.rows:
         if "error" in row:
             say(f"left out: {row['error']}")
+    for line in table.settings.get("missing", ()):
+        say(f"left out: {line}")
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,9 +13,10 @@ from torch import Tensor
 from ..motion.motion import Motion
 from ..portrait.portrait import Portrait
 from ..progress import OnStep
+from .scorers import Scorers, find_scorers
 
 if TYPE_CHECKING:
-    from ..pipeline import Settings
+    from ..pipeline import Head, Settings
     from ..portrait.landmarker import Face
     from ..portrait.parsing import Parser
 
@@ -47,6 +48,10 @@ class Avatar(Protocol):
         """Return the bare Gaussians at the source's pose and expression over a flat background."""
         ...
 
+    def analytic(self, on_step: OnStep) -> Avatar | None:
+        """Return the avatar of the same portrait without anything learned; None where this one is without it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Instruments:
@@ -57,17 +62,16 @@ class Instruments:
     new_tracker: Callable[[], Follow]
     """Start to follow a face through another clip."""
     matte: FindMatte
+    scorers: Callable[[], Scorers] = Scorers
+    """Fetch the networks that judge pictures, once per evaluation that needs them."""
 
 
 class PipelineAvatar:
     """The pipeline as an `Avatar`."""
 
-    def __init__(self, image: Float[Tensor, "3 height width"], settings: Settings, on_step: OnStep) -> None:
-        """Reconstruct the head of a picture."""
-        from ..pipeline import reconstruct
-
-        self._settings = settings
-        self._head = reconstruct(image, settings, on_step=on_step)
+    def __init__(self, head: Head, settings: Settings) -> None:
+        """Take a head that is reconstructed."""
+        self._settings, self._head = settings, head
 
     @property
     def portrait(self) -> Portrait:
@@ -89,12 +93,21 @@ class PipelineAvatar:
         still = self._head.still
         return render(still.frame(0), still.camera(0), background, backend=self._settings.backend).rgb
 
+    def analytic(self, on_step: OnStep) -> PipelineAvatar | None:
+        """Return the avatar of the same portrait without anything learned; None where this one is without it."""
+        from ..pipeline import build_head
+
+        if not self._settings.learned:
+            return None
+        plain = replace(self._settings, learned=False)
+        return PipelineAvatar(build_head(self.portrait, plain, on_step=on_step), plain)
+
 
 def pipeline_instruments(settings: Settings | None = None) -> Instruments:
     """Return the instruments that test this project's own pipeline, with its own landmarker and parsing."""
     from ..head.model import load_head_model
     from ..motion.video import motion_from_video
-    from ..pipeline import Settings
+    from ..pipeline import Settings, reconstruct
     from ..portrait.landmarker import FaceLandmarker
     from ..portrait.parsing import Parser
     from ..portrait.tracker import FaceTracker
@@ -106,10 +119,11 @@ def pipeline_instruments(settings: Settings | None = None) -> Instruments:
         return motion_from_video(frames, load_head_model(), fps=fps, crop_transform=crop, on_step=on_step)
 
     return Instruments(
-        build=lambda image, on_step: PipelineAvatar(image, chosen, on_step),
+        build=lambda image, on_step: PipelineAvatar(reconstruct(image, chosen, on_step=on_step), chosen),
         track=track,
         new_tracker=lambda: FaceTracker(landmarker).update,
         matte=lambda frame, face: parsed_matte(parser, frame, face),
+        scorers=find_scorers,
     )
 
 

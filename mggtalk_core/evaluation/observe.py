@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOVING_MOUTH = 0.04
 """Least standard deviation of the mouth opening (over the eye distance) whose correlation means something: 2 % of the
 face height."""
+BLINK = 0.5
+"""Eyes that are less open than this part of the median are shut in a blink."""
 MOVING_MOUTH_MEAN = "mouth_correlation where the mouth moves"
 
 
@@ -60,9 +62,9 @@ def motion_scores(driven: Observed, driver: Observed) -> Row:
 
     Returns:
         Pearson correlation of mouth and eye opening; the driver's standard deviation of the mouth opening; jitter of
-        both (percent of the eye distance); ``expression_error``, the mean absolute difference of the 52 blendshapes'
-        changes (after the paper's AED, 4.1), and ``pose_error``, the mean angle between the turns in degrees (after
-        its APD).
+        both (percent of the eye distance); ``aed_arkit52``, the mean absolute difference of the 52 blendshapes'
+        changes, and ``apd_landmarker``, the mean angle between the turns in degrees: the paper's AED and APD (4.1) are
+        distances of Deep3D's coefficients, with which these cannot be compared.
     """
     both = driven.seen & driver.seen
     ours, theirs = driven.landmarks[both], driver.landmarks[both]
@@ -73,8 +75,25 @@ def motion_scores(driven: Observed, driver: Observed) -> Row:
         "eye_correlation": correlation(eye_opening(ours), eye_opening(theirs)),
         "jitter": jitter(driven.landmarks),
         "jitter_driver": jitter(driver.landmarks),
-        "expression_error": _expression_error(driven.blendshapes[both], driver.blendshapes[both]),
-        "pose_error": _pose_error(ours, theirs),
+        "aed_arkit52": _expression_error(driven.blendshapes[both], driver.blendshapes[both]),
+        "apd_landmarker": _pose_error(ours, theirs),
+    }
+
+
+def opening_errors(driven: Observed, truth: Observed) -> Row:
+    """Compare how far eyes and mouth of the same person are open: mean absolute error in percent of the eye distance.
+
+    ``blink_frames`` counts the frames in which the true eyes are less than `BLINK` times as open as in the median.
+    """
+    both = driven.seen & truth.seen
+    ours, theirs = driven.landmarks[both], truth.landmarks[both]
+    if not len(theirs):
+        return {"eye_error": math.nan, "mouth_error": math.nan, "blink_frames": 0}
+    eyes = eye_opening(theirs)
+    return {
+        "eye_error": 100.0 * float((eye_opening(ours) - eyes).abs().mean()),
+        "mouth_error": 100.0 * float((mouth_opening(ours) - mouth_opening(theirs)).abs().mean()),
+        "blink_frames": int((eyes < BLINK * eyes.median()).sum()),
     }
 
 

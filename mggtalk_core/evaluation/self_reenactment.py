@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,32 @@ from ..motion.motion import Motion
 from ..motion.timing import take
 from ..portrait.landmarker import Face
 from ..progress import OnStep, ignore_steps
-from .clips import Sampling, Steps, cropped, inside_frame, to_frame, to_image, total_frames
+from .baselines import ghost
+from .clips import Sampling, Steps, cropped, to_image, total_frames
+from .comparison import LARGEST_YAW, OWN, Blurred, Comparison
+from .fid import FidPool, fid_pool
 from .instruments import Avatar, Instruments, pipeline_instruments
-from .landmarks import landmark_error, yaw_degrees
-from .observe import MOVING_MOUTH_MEAN, Observed, motion_scores, moving_mouth_mean
-from .pictures import PictureScores, Sample, sample_indices, sample_sheet
-from .regions import face_mask
+from .metrics import Image
+from .pictures import Compared, comparison_sheet, sample_indices
 from .reports import Sheets, require, write_report
+from .scorers import Scorers
+from .self_summary import summary, ways_table
 from .tables import Row, Table
 
-LARGEST_YAW = 25.0
-"""Landmarks are compared where the head is turned by at most this many degrees: beyond it they are guesses."""
 PICTURES = 50
 """In how many frames of a clip, spread evenly, pictures are scored: finding the truth's matte is slow."""
+BLURRED = Blurred("blurred", of="analytic", like=OWN)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What every clip is measured with."""
+
+    sampling: Sampling
+    pictures: int
+    instruments: Instruments
+    scorers: Scorers
+    pool: FidPool | None
 
 
 def evaluate_self(
@@ -40,21 +54,31 @@ def evaluate_self(
     every: int = 1,
     max_frames: int | None = None,
     pictures: int = PICTURES,
+    fid: bool = False,
     instruments: Instruments | None = None,
     on_step: OnStep = ignore_steps,
 ) -> Table:
-    """Drive frame 0 of every clip by the clip and compare, beside a copy of frame 0; a row per clip.
+    """Drive frame 0 of every clip by the clip and compare, beside plainer ways to get the frames; a row per clip.
 
-    Frame 0 itself is not scored. PSNR in dB and SSIM are given for the whole frame, the head (under the truth's matte)
-    and the face (the hull of the truth's landmarks); ``landmark_error`` in percent of the eye distance where the head
-    is turned by at most `LARGEST_YAW`; for the rest see `motion_scores`. Scores that end in ``_copy`` are the copy's.
+    Names of scores end in the way: nothing for the system under test, ``_analytic`` for the same without its learned
+    parts (left out where its pictures are the same), ``_copy`` for frame 0 all the time, ``_ghost`` for half of
+    analytic and half of copy, ``_blurred`` for the analytic frame blurred to the learned one's PSNR in the head.
+
+    Frame 0 itself is not scored. PSNR (dB) and SSIM are of the whole frame, the head (under the truth's matte), the
+    face (hull of the truth's landmarks), and boxes around eyes and mouth. ``lpips_*`` are those of
+    `perceptual_scores`, ``sharpness_head`` the gradient energy over the truth's, ``seam_*`` in percent (see
+    `seam_error`), ``identity`` the cosine to the person in the true frame. ``landmark_error`` is in percent of the eye
+    distance where the head is turned by at most `LARGEST_YAW`; ``still_change`` in levels of 255 where the face does
+    not move; for the rest see `motion_scores` and `opening_errors`.
 
     Args:
         clips: files.
-        report: JSON file to write, with CSV, Markdown and a folder of contact sheets beside it; None writes nothing.
-        every: score every how many frames.
+        report: JSON file to write, with CSV, Markdown, a table of the ways (``_ways``) and a folder of contact sheets
+            beside it; None writes nothing.
+        every: score every how many frames. Changes from frame to frame mean little with more than 1.
         max_frames: read at most so many frames of each clip.
-        pictures: score PSNR and SSIM in at most so many frames of each clip, spread evenly.
+        pictures: score pictures in at most so many frames of each clip, spread evenly.
+        fid: measure FID too, over all frames of all clips; a second or more for each picture.
         instruments: the system under test; this project's pipeline when None.
         on_step: progress over all clips.
 
@@ -64,51 +88,50 @@ def evaluate_self(
     """
     require(clips, "clip")
     instruments, sampling = instruments or pipeline_instruments(), Sampling(every, max_frames)
-    settings = {"every": every, "max_frames": max_frames, "pictures": pictures, "largest_yaw": LARGEST_YAW}
-    table = Table("Self-reenactment", settings)
     steps, sheets = Steps(sum(total_frames(clips, sampling)), on_step), Sheets(report)
+    steps.alive()
+    scorers = instruments.scorers()
+    left_out = list(scorers.left_out)
+    pool = fid_pool(total_frames(clips, sampling)[1], left_out) if fid else None
+    settings = {"every": every, "max_frames": max_frames, "pictures": pictures, "largest_yaw": LARGEST_YAW}
+    table = Table("Self-reenactment", settings | {"missing": left_out})
+    bench = _Bench(sampling, pictures, instruments, scorers, pool)
     for clip in clips:
         try:
-            row, sheet = _evaluate_clip(Path(clip), sampling, pictures, instruments, steps)
+            row, sheet = _evaluate_clip(Path(clip), bench, steps)
         except InputError as error:
             row, sheet = {"clip": Path(clip).name, "error": str(error)}, None
         table.rows.append(row)
         sheets.add(Path(clip).stem, sheet)
+    if pool is not None:
+        table.settings["fid"] = pool.results(left_out)
     write_report(table, report, summary(table))
+    if report is not None:
+        ways_table(table).write(Path(report).with_name(Path(report).stem + "_ways.json"))
     return table
 
 
-def summary(table: Table) -> Row:
-    """Return the figures by which the system is judged, each with its number of clips."""
-    names = ("landmark_error", "eye_correlation", "psnr_whole", "psnr_head", "psnr_face")
-    means = {MOVING_MOUTH_MEAN: moving_mouth_mean(table), **{name: table.mean(name) for name in names}}
-    wins = {
-        f"clips better than the copy, {name}": sum(
-            row.get(name, 0.0) > row.get(f"{name}_copy", 0.0) for row in table.rows
-        )
-        for name in ("psnr_whole", "psnr_head", "psnr_face", "ssim_whole", "ssim_head", "ssim_face")
-    }
-    return {**{name: {"value": mean.value, "n": mean.n} for name, mean in means.items()}, **wins}
-
-
-def _evaluate_clip(
-    clip: Path, sampling: Sampling, pictures: int, instruments: Instruments, steps: Steps
-) -> tuple[Row, Float[Tensor, "3 height width"]]:
+def _evaluate_clip(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[Tensor, "3 height width"]]:
     start = time.perf_counter()
     with VideoReader(clip) as reader:
-        avatar = instruments.build(to_image(next(iter(reader))), steps.alive)
-        motion = _track(reader, avatar, sampling, instruments, steps)
-        duel = _Duel(avatar, instruments, sample_indices(len(motion)), sample_indices(len(motion), pictures))
-        truths = (cropped(frame, avatar.portrait.crop_transform) for frame in sampling.sampled(reader))
-        for index, (truth, driven) in enumerate(zip(truths, avatar.animate(motion), strict=True)):
-            duel.add(index, truth, driven)
+        avatar = bench.instruments.build(to_image(next(iter(reader))), steps.alive)
+        motion = track_clip(reader, avatar, bench.sampling, bench.instruments, steps)
+        count = len(motion)
+        pictured = sample_indices(count, bench.pictures)
+        comparison = Comparison(avatar, bench.instruments, bench.scorers, pictured, BLURRED, steps.alive)
+        contest = _Contest(avatar, comparison, sample_indices(count), bench.pool)
+        truths = (cropped(frame, avatar.portrait.crop_transform) for frame in bench.sampling.sampled(reader))
+        for index, (truth, images) in enumerate(zip(truths, _animations(avatar, motion, steps), strict=True)):
+            contest.add(index, truth, *images)
             steps.one()
-    row = {"clip": clip.name, "frames": len(motion), "held": len(motion.held), **duel.row(motion)}
+    row = {"clip": clip.name, "frames": count, "held": len(motion.held), **comparison.row(motion)}
     row["seconds"] = time.perf_counter() - start
-    return row, sample_sheet(avatar.portrait.crop, duel.samples, clip.name, compare=True)
+    return row, comparison_sheet(contest.samples, clip.name)
 
 
-def _track(reader: VideoReader, avatar: Avatar, sampling: Sampling, instruments: Instruments, steps: Steps) -> Motion:
+def track_clip(
+    reader: VideoReader, avatar: Avatar, sampling: Sampling, instruments: Instruments, steps: Steps
+) -> Motion:
     """Return the motion of the face in the portrait's own locked crop, at the frames that are used."""
 
     def frames() -> Iterator[np.ndarray]:
@@ -120,54 +143,45 @@ def _track(reader: VideoReader, avatar: Avatar, sampling: Sampling, instruments:
     return take(motion, torch.tensor(sampling.used(reader)))
 
 
-class _Duel:
-    """Scores the driven frames and the copy of frame 0 side by side."""
+def _animations(avatar: Avatar, motion: Motion, steps: Steps) -> Iterator[tuple[Image, Image | None]]:
+    """Yield every frame and, as long as it differs, the same frame without anything learned."""
+    plain = avatar.analytic(steps.alive)
+    others = None if plain is None else plain.animate(motion)
+    for index, driven in enumerate(avatar.animate(motion)):
+        other = None if others is None else next(others)
+        # What is learned changes every picture a little; where nothing did, the rest need not be made twice.
+        if index == 1 and other is not None and torch.equal(driven, other):
+            others = other = None
+        yield driven, other
 
-    def __init__(self, avatar: Avatar, instruments: Instruments, kept: set[int], pictured: set[int]) -> None:
-        self._portrait, self._matte = avatar.portrait, instruments.matte
-        self._find_truth, self._find_driven = instruments.new_tracker(), instruments.new_tracker()
-        self._truth, self._driven = Observed(), Observed()
-        self._scores, self._copy = PictureScores(), PictureScores("_copy")
-        source = avatar.portrait.source
-        self._inside = inside_frame(source.shape[2], source.shape[1], avatar.portrait.crop_transform)
-        self._first: Float[Tensor, "3 512 512"] | None = None
-        self._kept, self._pictured = kept, pictured
-        self.samples: list[Sample] = []
 
-    def add(self, index: int, truth_frame: np.ndarray, driven: Float[Tensor, "3 512 512"]) -> None:
-        """Score one frame; ``truth_frame`` is the uint8 crop of the clip's frame."""
-        truth = to_image(truth_frame)
-        truth_face, driven_face = self._find_truth(truth_frame), self._find_driven(to_frame(driven))
-        self._truth.add(truth_face)
-        self._driven.add(driven_face)
-        if index == 0:
-            self._first = truth
-        elif index in self._pictured:
-            regions = self._regions(truth_frame, truth_face)
-            self._scores.add(driven, truth, regions)
-            self._copy.add(self._first, truth, regions)
+class _Contest:
+    """Makes the pictures of all ways, frame after frame, and has them scored."""
+
+    def __init__(self, avatar: Avatar, comparison: Comparison, kept: set[int], pool: FidPool | None) -> None:
+        self._source, self._comparison, self._kept, self._pool = avatar.portrait.crop, comparison, kept, pool
+        self._first: tuple[Image, Face | None] | None = None
+        self.samples: list[Compared] = []
+
+    def add(self, index: int, frame: np.ndarray, driven: Image, analytic: Image | None) -> None:
+        """Take one frame; ``frame`` is the uint8 crop of the clip's."""
+        truth = to_image(frame)
+        made = {OWN: driven} if analytic is None else {OWN: driven, "analytic": analytic}
+        first, known = (truth, {}) if self._first is None else (self._first[0], {"copy": self._first[1]})
+        plain = driven if analytic is None else analytic
+        ways = made | {"copy": first, "ghost": ghost(plain, first)}
+        face, faces = self._comparison.add(index, frame, ways, known)
+        self._first = self._first or (truth, face)
+        if index > 0 and self._pool is not None:
+            self._pool.add(truth, made)
         if index in self._kept:
-            self.samples.append(Sample(index, truth, driven.clone(), truth_face, driven_face))
+            self._keep(index, truth, face, made, faces)
 
-    def row(self, motion: Motion) -> Row:
-        """Return all scores of the clip."""
-        truth, driven = self._truth.landmarks, self._driven.landmarks
-        frontal = (yaw_degrees(motion.rotation).abs() <= LARGEST_YAW) & self._truth.seen & self._driven.seen
-        frontal[0] = False
-        return {
-            "landmark_frames": int(frontal.sum()),
-            "landmark_error": float(landmark_error(driven[frontal], truth[frontal]).mean()),
-            "landmark_error_copy": float(landmark_error(truth[0].expand_as(truth[frontal]), truth[frontal]).mean()),
-            **motion_scores(self._driven, self._truth),
-            **self._scores.means(),
-            **self._copy.means(),
-        }
-
-    def _regions(self, frame: np.ndarray, face: Face | None) -> dict[str, Float[Tensor, "1 512 512"]]:
-        """Return the regions of one frame; what lies beyond the border of the clip's picture is in none of them."""
-        regions = {"whole": self._inside}
-        if face is not None:
-            height, width = frame.shape[:2]
-            regions["head"] = self._inside * self._matte(frame, face)
-            regions["face"] = self._inside * face_mask(face.landmarks, height, width)
-        return regions
+    def _keep(
+        self, index: int, truth: Image, face: Face | None, made: dict[str, Image], faces: dict[str, Face | None]
+    ) -> None:
+        """Keep the pictures in the order in which one looks at them."""
+        names = {"analytic": "analytic", OWN: "learned"} if "analytic" in made else {OWN: "driven"}
+        pictures = {"source": self._source, **{names[way]: made[way].clone() for way in names}, "truth": truth}
+        found = {"source": self._first[1], **{names[way]: faces[way] for way in names}, "truth": face}
+        self.samples.append(Compared(index, pictures, found))

@@ -63,6 +63,14 @@ def difference(
     return ((image - truth).abs() * gain).clamp(0.0, 1.0)
 
 
+def squared_difference(
+    image: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"], gain: float = 1.0
+) -> Float[Tensor, "3 height width"]:
+    """Return the squared difference of two pictures, mean of the channels, ``gain`` times brighter, in grey."""
+    squared = (image - truth).square().mean(dim=0, keepdim=True) * gain
+    return squared.clamp(0.0, 1.0).expand(3, -1, -1)
+
+
 def _thumbnail(image: Float[Tensor, "3 height width"], cell: int):  # noqa: ANN202
     from PIL import Image
 

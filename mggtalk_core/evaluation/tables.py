@@ -32,6 +32,8 @@ class Table:
     title: str
     settings: Row = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    averaged: bool = True
+    """False where the rows are no samples of one thing: then no line of means ends the Markdown."""
 
     @property
     def columns(self) -> list[str]:
@@ -48,6 +50,12 @@ class Table:
         found = {column: self.mean(column) for column in self.columns}
         return {column: mean for column, mean in found.items() if mean.n}
 
+    def turned(self) -> Table:
+        """Return the table with a row per column and a column per row, named by the first column."""
+        head, *names = self.columns
+        rows = [{head: name, **{str(row[head]): row.get(name) for row in self.rows}} for name in names]
+        return Table(self.title, self.settings, rows, averaged=False)
+
     def to_json(self, **more: Any) -> str:
         """Return everything as JSON, with ``more`` beside it; values that are not finite become null."""
         means = {column: {"value": mean.value, "n": mean.n} for column, mean in self.means().items()}
@@ -63,10 +71,12 @@ class Table:
         return out.getvalue()
 
     def to_markdown(self) -> str:
-        """Return the rows and a last row of means as a Markdown table."""
+        """Return the rows, and a last row of means where they are `averaged`, as a Markdown table."""
         columns = self.columns
         lines = [f"# {self.title}", "", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
         lines += ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in self.rows]
+        if not self.averaged:
+            return "\n".join(lines) + "\n"
         means = self.means()
         cells = [f"{_cell(means[name].value)} (n={means[name].n})" if name in means else "" for name in columns]
         if cells:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -47,14 +48,23 @@ class Lpips(nn.Module):
         weight: Float[Tensor, "b 1 h w"] | None = None,
     ) -> Float[Tensor, "b"]:
         """Return the distance of every pair of sRGB pictures in 0..1; ``weight`` says how much each pixel counts."""
-        total = image.new_zeros(len(image), dtype=torch.float32)
+        return self.regional(image, truth, {"": weight})[""]
+
+    def regional(
+        self,
+        image: Float[Tensor, "b 3 h w"],
+        truth: Float[Tensor, "#b 3 h w"],
+        weights: Mapping[str, Float[Tensor, "#b 1 h w"] | None],
+    ) -> dict[str, Float[Tensor, "b"]]:
+        """Return the distances for several weights at once; one truth may serve all pictures."""
+        totals = {name: image.new_zeros(len(image), dtype=torch.float32) for name in weights}
         with torch.no_grad():
             wanted = self._features(truth)
         for layer, (x, y) in enumerate(zip(self._features(image), wanted, strict=True)):
             difference = (_unit(x.float()) - _unit(y.float())).square()
             distance = functional.conv2d(difference, getattr(self, f"share{layer}").float())
-            total = total + _mean(distance, weight)
-        return total
+            totals = {name: total + _mean(distance, weights[name]) for name, total in totals.items()}
+        return totals
 
     def _features(self, image: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c h2 w2"]]:
         x = (image * 2.0 - 1.0 - self.mean) / self.spread
