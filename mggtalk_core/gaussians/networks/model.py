@@ -86,11 +86,11 @@ class GaussianNetworks(nn.Module):
             for points in (head.analytic.means, head.avatar.points.positions)
         )  # [1, 2, 3, H, W]
         halves = self.decoder.halves
-        maps = self.decoder(features, driven[:, :halves], rest[:, :halves], betas)[0]  # [halves, 20, H, W]
+        maps = self.decoder(features, driven[:, :halves], rest[:, :halves], betas)[0].float()  # [halves, 20, H, W]
         if self.mirrored is None:
             return self._spread(head, features, maps[0], maps[-1], follows=False)
         reflected = self._reflected(head, maps[0])
-        mirrored = self.mirrored(features, driven[:, 1], rest[:, 1], betas, reflected[None])[0]  # [20, H, W]
+        mirrored = self.mirrored(features, driven[:, 1], rest[:, 1], betas, reflected[None])[0].float()  # [20, H, W]
         return self._spread(head, features, maps[0], mirrored, follows=self.config.switches.gaussians_in_symmetric)
 
     def _reflected(self, head: DrivenHead, offsets: Float[Tensor, "20 h w"]) -> Float[Tensor, "20 h w"]:
@@ -115,7 +115,7 @@ class GaussianNetworks(nn.Module):
             return Offsets(self._at_points(head, visible, mirrored, WIDTHS), None, None)
         both = torch.stack((visible, mirrored))  # [2, 20, H, W]
         places, more = self.densifier(features.expand(2, -1, -1, -1), both)
-        known = torch.cat((both, both + more, places), dim=1)  # [2, 43, H, W]
+        known = torch.cat((both, both + more.float(), places.float()), dim=1)  # [2, 43, H, W]
         said = self._at_points(head, known[0], known[1], (*WIDTHS, *WIDTHS, PLACE))
         return Offsets(said[:4], said[4:8], said[8])
 

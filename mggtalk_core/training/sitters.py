@@ -1,0 +1,145 @@
+"""Avatars of the sources of training pairs, built as the pipeline builds them, with what an ablation takes away."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..gaussians.avatar import Avatar, build_avatar
+from ..gaussians.calibrate import calibrate
+from ..gaussians.gaussians import Gaussians
+from ..gaussians.networks.cells import Cells
+from ..gaussians.networks.config import GaussianConfig, Switches
+from ..gaussians.networks.model import HeadImage
+from ..geometry.points import HeadPoints, Label
+from ..geometry.reconstruct import reconstruct_surface
+from ..geometry.symmetry import OPAQUE, symmetric_geometry
+from ..head.camera import Camera
+from ..head.head_fit import HeadFit
+from ..head.model import HeadModel, load_head_model
+from ..head.parts import Part
+from ..motion.deform import bind_points
+from ..parallel import one_thread
+from ..portrait.face_frame import FaceFrame
+from ..portrait.matte import head_matte
+from ..portrait.parsing import Parser, resample
+from ..portrait.portrait import CROP_SIZE, Portrait
+from ..portrait.warp import Region
+from ..render.rasterize import render
+from .pairs import Pair, PairSet
+
+
+@dataclass(frozen=True)
+class Sitter:
+    """An avatar and the picture that it was made of."""
+
+    avatar: Avatar
+    cells: Cells
+    image: HeadImage
+
+
+BuildAvatar = Callable[[Pair, Switches], tuple[Avatar, HeadImage]]
+
+
+class Sitters:
+    """The sitters of a set of pairs; as many as ``kept`` stay in memory, some 80 MB each."""
+
+    def __init__(
+        self, pairs: PairSet, config: GaussianConfig, *, kept: int = 8, build: BuildAvatar | None = None
+    ) -> None:
+        self._pairs, self._config, self._kept = pairs, config, kept
+        self._build = build or avatar_of
+        self._source = [number for number, shard in enumerate(pairs.shards) for _ in range(len(shard))]
+        self._ready: OrderedDict[int, Sitter] = OrderedDict()
+
+    def of_pair(self, index: int) -> Sitter:
+        """Return the sitter of a pair, who is built where nobody remembers him."""
+        source = self._source[index]
+        if source not in self._ready:
+            avatar, image = self._build(self._pairs[index], self._config.switches)
+            self._ready[source] = Sitter(avatar, Cells.of(avatar.points, self._config.cell), image)
+        self._ready.move_to_end(source)
+        while len(self._ready) > self._kept:
+            self._ready.popitem(last=False)
+        return self._ready[source]
+
+
+@one_thread()
+@torch.no_grad()
+def avatar_of(pair: Pair, switches: Switches) -> tuple[Avatar, HeadImage]:
+    """Build the avatar of a pair's source picture (paper 3.1) with what the switches leave of it."""
+    model = load_head_model()
+    portrait = portrait_of(pair)
+    fit = refined(portrait, pair.fit, model) if switches.refinement else pair.fit
+    points = symmetric_geometry(reconstruct_surface(portrait, fit, model), model)
+    if not switches.symmetry:
+        points = with_mirrored(points, torch.empty(0, dtype=torch.long))
+    elif not switches.voxel_filter or switches.symmetry_in == "sgp":
+        points = with_mirrored(points, mirrorable(points, portrait, model))
+    avatar = calibrate(build_avatar(portrait, points, bind_points(points, model)), portrait, _draw)
+    return avatar, HeadImage(portrait.crop, portrait.matte)
+
+
+def portrait_of(pair: Pair) -> Portrait:
+    """Return the portrait that a pair's source was; its parsing and its matte are made anew."""
+    pixels = np.ascontiguousarray(pair.source.permute(1, 2, 0).numpy())
+    landmarks = pair.source_landmarks.double().numpy()
+    region = Region(np.full(2, CROP_SIZE / 2.0), float(CROP_SIZE))
+    parsed = resample(Parser().parse(pixels, region, landmarks), region, region.to_crop(CROP_SIZE), CROP_SIZE)
+    inside = pair.inside[0].numpy() > 127
+    matte = head_matte(parsed, pixels.astype(np.float32) / 255.0, FaceFrame.from_landmarks(landmarks), inside)
+    crop = pair.source.float() / 255.0
+    return Portrait(
+        source=crop,
+        crop=crop,
+        crop_transform=torch.eye(3)[:2],
+        matte=torch.from_numpy(matte)[None],
+        background=pair.layer.float() / 255.0,
+        labels=torch.from_numpy(parsed.argmax(axis=0).astype(np.uint8)),
+        landmarks=pair.source_landmarks,
+        blendshapes=pair.fit.beta_s,
+        score=1.0,
+    )
+
+
+def refined(portrait: Portrait, fit: HeadFit, model: HeadModel) -> HeadFit:
+    """Return the fit as the refinement network corrects it (eq. 2); unchanged where there are no weights."""
+    return fit
+
+
+def mirrorable(points: HeadPoints, portrait: Portrait, model: HeadModel) -> Int[Tensor, "s"]:
+    """Return the visible points that may be mirrored: opaque, and not on eyeballs or teeth."""
+    column, row = points.pixel.long().unbind(-1)
+    triangle = points.triangle[: points.visible_count].long()
+    part = model.parts[model.triangles[triangle.clamp(min=0), 0]]
+    outer = (triangle < 0) | (part <= int(Part.SCALP))
+    return torch.nonzero(outer & (portrait.matte[0, row, column] > OPAQUE)).squeeze(-1)
+
+
+def with_mirrored(points: HeadPoints, rows: Int[Tensor, "s"]) -> HeadPoints:
+    """Return the cloud with the mirror images (x -> -x) of these visible points in place of its own, unfiltered."""
+    first, last, count = points.visible_count, points.visible_count + points.mirrored_count, len(rows)
+    flip = points.positions.new_tensor((-1.0, 1.0, 1.0))
+
+    def put(values: Tensor, new: Tensor) -> Tensor:
+        return torch.cat((values[:first], new.to(values), values[last:]))
+
+    return replace(
+        points,
+        positions=put(points.positions, points.positions[rows] * flip),
+        labels=put(points.labels, torch.full((count,), int(Label.MIRRORED))),
+        mirror_of=rows,
+        triangle=put(points.triangle, torch.full((count,), -1)),
+        barycentric=put(points.barycentric, torch.zeros(count, 3)),
+    )
+
+
+def _draw(gaussians: Gaussians, camera: Camera, background: Float[Tensor, "3"]) -> tuple[Tensor, ...]:
+    rendering = render(gaussians, camera, background)
+    return rendering.rgb, rendering.alpha, rendering.depth
