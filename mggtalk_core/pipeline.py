@@ -36,6 +36,7 @@ from .portrait.load import load_portrait
 from .portrait.portrait import Portrait
 from .progress import OnStep, ignore_steps
 from .render.composite import Compositor
+from .render.inpaint.refine import finished, refiner_for
 from .render.rasterize import check_backend, render
 from .render.rendering import Rendering
 
@@ -59,6 +60,8 @@ class Settings:
     """Extra turn of the head to the subject's left, degrees."""
     pitch: float = 0.0
     """Extra turn of the head upwards, degrees."""
+    learned: bool = True
+    """Mend the frames with the learned inpainter; commercial-safe leaves it out in any case."""
     learned: bool = True
     """False leaves every network of this project's own out: the analytic stages alone."""
 
@@ -206,6 +209,8 @@ def frames(
     """Render a sequence: Gaussians, splatting, inpainting over the torso-background layer (paper D.5), in order."""
     settings, clock = settings or Settings(), clock or StageClock()
     compositor = Compositor(head.portrait, head.fit.camera, torso=settings.torso)
+    device, motion = sequence.avatar.colours.device, sequence.motion
+    refiner = refiner_for(head.portrait, head.fit, head.model, device) if settings.learned else None
 
     def finish(index: int) -> Frame:
         with clock("deform and gaussians"):
@@ -214,7 +219,8 @@ def frames(
         with clock("splat"):
             rendering = render(gaussians, camera, backend=settings.backend)
         with clock("inpaint"):
-            image = compositor(rendering, camera)
+            layers = compositor.layers(rendering, camera)
+            image = finished(layers, refiner, motion.beta[index], motion.gaze[index], camera)
         return Frame(image, rendering)
 
     return ordered_map(finish, range(len(sequence)), workers)

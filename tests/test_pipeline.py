@@ -25,6 +25,8 @@ from mggtalk_core.motion.rotations import FACING, head_degrees
 from mggtalk_core.motion.timing import take
 from mggtalk_core.pipeline import BUILD_STEPS, Settings, drive, frames, reconstruct
 from mggtalk_core.portrait.landmarker import FaceLandmarker
+from mggtalk_core.render.composite import Compositor
+from mggtalk_core.weights.policy import using_policy
 
 POSES = (
     Pose("at rest"),
@@ -58,10 +60,34 @@ def openings(measure, face):
 def test_head_at_rest_is_the_picture(astronaut_head, pictures):
     portrait = astronaut_head.portrait
     assert psnr(pictures[REST], portrait.crop, portrait.matte) >= 33.0
+    # Away from the head nothing has changed.
+    away = torch.nn.functional.max_pool2d(portrait.matte, 193, stride=1, padding=96)[0] < 0.01
+    assert away.float().mean() > 0.02
+    assert (pictures[REST] - portrait.crop)[:, away].abs().max() < 1e-3
+
+
+def test_the_analytic_head_at_rest_is_the_picture(astronaut_head):
+    portrait, analytic = astronaut_head.portrait, Settings(learned=False)
+    (rest,) = (frame.image for frame in frames(astronaut_head, astronaut_head.still, analytic))
+    assert psnr(rest, portrait.crop, portrait.matte) >= 33.0
     # Outside the head nothing has changed but its soft edge.
     away = torch.nn.functional.max_pool2d(portrait.matte, 31, stride=1, padding=15)[0] < 0.01
     assert away.float().mean() > 0.2
-    assert (pictures[REST] - portrait.crop)[:, away].abs().max() < 0.02
+    assert (rest - portrait.crop)[:, away].abs().max() < 0.02
+
+
+def test_without_learned_parts_frames_are_the_composite(astronaut_head):
+    sequence = with_motion(astronaut_head.still, gallery_motion(astronaut_head, POSES[LEFT:]))
+    compositor = Compositor(astronaut_head.portrait, astronaut_head.fit.camera)
+
+    def frame(**settings):
+        return next(iter(frames(astronaut_head, sequence, Settings(**settings))))
+
+    plain, learned = frame(learned=False), frame()
+    assert torch.equal(plain.image, compositor(plain.rendering, sequence.camera(0)))
+    assert torch.equal(plain.rendering.rgb, learned.rendering.rgb) and not torch.equal(plain.image, learned.image)
+    with using_policy(commercial_safe=True):
+        assert torch.equal(frame().image, plain.image)
 
 
 def test_closing_the_eyes_closes_them(astronaut_head, faces):

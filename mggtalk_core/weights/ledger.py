@@ -169,6 +169,16 @@ LEDGER: tuple[Weight, ...] = (
         size=1_333_552,
     ),
     Weight(
+        name="inpaint.safetensors",
+        purpose="the learned inpainter: whole crop, eyes and mouth",
+        licence="research, non-commercial",
+        trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
+        commercial_ok=False,
+        bundled=True,
+        sha256="92cf9c63b7675bf60ddc56ea51f49999f7835ed742a4e1cf9dfe48e752a349c7",
+        size=5_052_824,
+    ),
+    Weight(
         name="lpips_alexnet.safetensors",
         purpose="perceptual distance (LPIPS 0.1, AlexNet): evaluation and training only",
         licence="BSD-2-Clause",
