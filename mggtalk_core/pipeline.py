@@ -61,8 +61,6 @@ class Settings:
     pitch: float = 0.0
     """Extra turn of the head upwards, degrees."""
     learned: bool = True
-    """Mend the frames with the learned inpainter; commercial-safe leaves it out in any case."""
-    learned: bool = True
     """False leaves every network of this project's own out: the analytic stages alone."""
 
 
