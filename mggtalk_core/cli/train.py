@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import train_gaussians
 from .console import progress_bar, say
 from .train_audio import add_stage
 from .train_inpaint import add_stages
@@ -19,6 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     head.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors")
     head.set_defaults(run=run_head)
     _add_prepare(stages)
+    train_gaussians.add_stages(stages)
     add_stages(stages)
     add_stage(stages)
 
