@@ -13,6 +13,7 @@ from ..evaluation.audio_summary import summary as audio_summary
 from ..evaluation.cross import evaluate_cross
 from ..evaluation.instruments import pipeline_instruments
 from ..evaluation.manifest import select
+from ..evaluation.noise import LEVELS, NoiseOptions, evaluate_noise, levels_table
 from ..evaluation.portraits import evaluate_portraits
 from ..evaluation.self_reenactment import evaluate_self
 from ..evaluation.self_summary import summary, ways_table
@@ -28,13 +29,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     one = kinds.add_parser("self", help="each clip drives its own first frame")
     two = kinds.add_parser("cross", help="clips drive portraits of other people")
     three = kinds.add_parser("portraits", help="each portrait rendered at its own pose and expression")
+    noise = kinds.add_parser("noise", help="as self, with noise on the expression")
     heard = kinds.add_parser("audio", help="the sound of each clip drives its own first frame")
-    for sub in (one, two, heard):
+    for sub in (one, two, noise, heard):
         sub.add_argument("--clips", type=Path, nargs="+", metavar="CLIP")
         sub.add_argument("--max-frames", type=int, metavar="N", help="read at most N frames of a clip")
-    for sub in (one, two):
+    for sub in (one, two, noise):
         sub.add_argument("--every", type=int, default=1, metavar="K", help="use every K-th frame")
     one.add_argument("--fid", action="store_true", help="measure FID too, where there are 2048 frames or more: slow")
+    noise.add_argument(
+        "--levels", type=float, nargs="+", default=list(LEVELS), metavar="STD",
+        help="standard deviations of the noise (default: those of the paper's table 8)",
+    )  # fmt: skip
+    noise.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     heard.add_argument("--pose", default="fixed", choices=POSES, help="hold the first frame's pose, or take the clip's")
     heard.add_argument(
         "--rendered", type=int, default=RENDERED, metavar="N",
@@ -43,7 +50,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     heard.add_argument("--seed", type=int, default=0, help="seed of blinks and of the shuffled sounds (default: 0)")
     for sub in (two, three):
         sub.add_argument("--portraits", type=Path, nargs="+", metavar="IMG")
-    for sub, run in ((one, run_self), (two, run_cross), (three, run_portraits), (heard, run_audio)):
+    kinds_run = {one: run_self, two: run_cross, three: run_portraits, noise: run_noise, heard: run_audio}
+    for sub, run in kinds_run.items():
         sub.add_argument("--manifest", type=Path, metavar="LIST.csv", help="take files from a list instead")
         sub.add_argument("--split", default="val", help="split of the list (default: val)")
         sub.add_argument("--limit", type=int, metavar="N", help="at most N clips and N portraits of the list")
@@ -83,6 +91,20 @@ def run_cross(arguments: argparse.Namespace) -> int:
             on_step=on_step,
         )
     return _finish(table)
+
+
+def run_noise(arguments: argparse.Namespace) -> int:
+    """Evaluate self-reenactment with noise on the expression."""
+    options = NoiseOptions(tuple(arguments.levels), arguments.every, arguments.max_frames, seed=arguments.seed)
+    with progress_bar("frames") as on_step:
+        table = evaluate_noise(
+            _files(arguments, "clip"),
+            arguments.report,
+            options,
+            instruments=pipeline_instruments(settings_of(arguments)),
+            on_step=on_step,
+        )
+    return _finish(table, shown=levels_table(table))
 
 
 def run_audio(arguments: argparse.Namespace) -> int:

@@ -101,17 +101,25 @@ class Comparison:
         return face, faces
 
     def row(self, motion: Motion) -> Row:
-        """Return all scores of the clip, the ways one after the other."""
-        turned = yaw_degrees(motion.rotation).abs() > LARGEST_YAW
+        """Return all scores of the clip in one row, the ways one after the other."""
         row: Row = {}
-        for name, way in self._ways.items():
-            frontal = ~turned & self._truth.seen & way.observed.seen if len(way.observed) == len(turned) else None
-            scores = way.scores.means() if frontal is None else self._way_row(way, frontal)
+        for name, scores in self.rows(motion).items():
             if name == OWN:
                 row |= scores | {"still_change_truth": self._change.mean, "still_frames": len(self._change)}
             else:
                 row |= {f"{key}_{name}": value for key, value in scores.items() if key not in _OF_THE_DRIVER}
         return row
+
+    def rows(self, motion: Motion) -> dict[str, Row]:
+        """Return the scores of every way."""
+        turned = yaw_degrees(motion.rotation).abs() > LARGEST_YAW
+        rows = {}
+        for name, way in self._ways.items():
+            # A way that was not there in every frame has only its pictures to show.
+            whole = len(way.observed) == len(turned)
+            frontal = ~turned & self._truth.seen & way.observed.seen if whole else None
+            rows[name] = way.scores.means() if frontal is None else self._way_row(way, frontal)
+        return rows
 
     def _way_row(self, way: Way, frontal: Tensor) -> Row:
         frontal[0] = False

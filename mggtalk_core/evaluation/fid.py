@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ class Inception:
         Raises:
             WeightsError: the network is not there and cannot be fetched.
         """
-        self._network = torch.jit.load(str(path or resolve(_WEIGHTS)), map_location="cpu").eval()
+        with warnings.catch_warnings():  # the format is that of the file that every published figure rests on
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._network = torch.jit.load(str(path or resolve(_WEIGHTS)), map_location="cpu").eval()
 
     @torch.no_grad()
     def __call__(self, image: Image) -> Float[Tensor, "2048"]:
