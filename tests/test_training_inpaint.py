@@ -295,10 +295,10 @@ def test_the_inpainter_learns_where_the_render_is_off(pairs, tmp_path, fresh_acc
     stage = InpaintStage("whole", pairs, None, losses=QUIET, crop=128)
     train(stage, LoopOptions(tmp_path, steps=40, batch=2, average=0.9))
     network = read_networks(tmp_path / "weights.safetensors").whole
-    example = whole_example(pairs[0])
-    names = ("composite", "alpha", "layer", "source", "guide", "corner")
+    example = Examples(pairs, "whole", 0, crop=128)[7]
+    batch = {name: value[None] for name, value in example.items()}
     with torch.no_grad():
-        made = network(*(example[name][None] for name in names))[0]
+        made = stage.made(network, batch)[0]
     mask = example["alpha"]
     assert psnr(made, example["truth"], mask) > psnr(example["composite"], example["truth"], mask) + 1.0
 

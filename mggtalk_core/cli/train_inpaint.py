@@ -21,6 +21,9 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
     inpaint.add_argument("--steps", type=int, metavar="N", help="end after N steps")
     inpaint.add_argument("--minutes", type=float, metavar="M", help="end after M minutes")
     inpaint.add_argument("--batch", type=int, default=4, metavar="N", help="examples per step (default: 4)")
+    inpaint.add_argument(
+        "--crop", type=int, default=256, choices=(128, 256, 384, 512), help="edge of the parts of the whole"
+    )
     inpaint.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 0.001)")
     inpaint.add_argument("--precision", default="no", choices=("no", "bf16", "fp16"), help="mixed precision")
     inpaint.add_argument("--workers", type=int, default=0, metavar="N", help="processes that make examples")

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ..errors import InputError
 from ..progress import OnStep, ignore_steps
 from ..render.inpaint.networks import CONFIGS, PARTS, Networks, build, write_networks
-from .inpaint_data import Example, Examples
+from .inpaint_data import CROP, Example, Examples
 from .inpaint_judge import PatchJudge, WholeJudge
 from .loop import train
 from .losses import PatchDiscriminator, discriminator_loss, edge_loss, generator_loss, weighted_l1
@@ -57,7 +57,7 @@ class InpaintStage:
         seed: int = 0,
         config: str | None = None,
         losses: InpaintLosses | None = None,
-        crop: int = 256,
+        crop: int = CROP,
     ) -> None:
         torch.manual_seed(seed)
         self.part, self._pairs, self._seed, self._crop = part, pairs, seed, crop
@@ -123,11 +123,13 @@ def train_inpaint(
     options: LoopOptions,
     *,
     config: str | None = None,
+    crop: int = CROP,
     on_step: OnStep = ignore_steps,
 ) -> None:
     """Train one part (``whole``, ``eyes`` or ``mouth``) on the pairs of a folder; see `train`.
 
-    ``config`` is ``paper`` for the large network over the whole crop.
+    ``config`` is ``paper`` for the large network over the whole crop; ``crop`` is the edge in pixels of the parts that
+    the whole is learned from.
 
     Raises:
         InputError: an unknown part, no pairs, or what `train` says.
@@ -135,5 +137,5 @@ def train_inpaint(
     if part not in PARTS:
         raise InputError(f'Unknown part "{part}": choose {", ".join(PARTS)}.')
     kept = None if val is None else PairSet(val)
-    stage = InpaintStage(part, PairSet(pairs), kept, seed=options.seed, config=config)
+    stage = InpaintStage(part, PairSet(pairs), kept, seed=options.seed, config=config, crop=crop)
     train(stage, options, on_step=on_step)
