@@ -1,6 +1,7 @@
 """Scores of pictures whose values are known by construction."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from mggtalk_core.evaluation.regions import box, face_box, part_masks
 from mggtalk_core.evaluation.scorers import attempt, find_scorers, perceptual_scores
 from mggtalk_core.evaluation.seam import border_bands, seam_error
 from mggtalk_core.evaluation.sheets import squared_difference
+from mggtalk_core.evaluation.variance import parameter_variance
+from mggtalk_core.gaussians.gaussians import Gaussians
 from mggtalk_core.portrait.landmarker import Face
 from mggtalk_core.weights.policy import Downloads, using_policy
 
@@ -274,3 +277,46 @@ def test_a_person_is_known_again_and_told_from_another_pose(astronaut, face, ide
     assert float(known @ identity.embedding(shifted, moved)) > 0.99
     assert float(known @ identity.embedding(0.7 * astronaut, face.landmarks)) > 0.9
     assert float(known @ identity.embedding(astronaut.flip(1), face.landmarks)) < 0.5
+
+
+def some_gaussians(count=50, **changes):
+    generator = torch.Generator().manual_seed(2)
+    return replace(
+        Gaussians(
+            means=torch.randn(count, 3, generator=generator),
+            quats=torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=1),
+            scales=torch.full((count, 3), 0.02),
+            opacities=torch.full((count,), 0.5),
+            sh=torch.zeros(count, 4, 3),
+            labels=torch.zeros(count, dtype=torch.uint8),
+        ),
+        **changes,
+    )
+
+
+def test_gaussians_that_keep_still_have_no_variance():
+    first = some_gaussians()
+    spreads = parameter_variance([first, some_gaussians(quats=-first.quats), first])  # -q is the same rotation as q
+    assert list(spreads) == [f"spread_{name}" for name in ("position", "rotation", "scale", "opacity", "colour")]
+    assert max(spreads.values()) == 0.0
+    assert parameter_variance([first]) == {}
+
+
+def test_the_variance_of_gaussians_is_that_of_their_parameters():
+    first = some_gaussians()
+    turn = torch.tensor([math.cos(0.01), 0.0, 0.0, math.sin(0.01)])  # by 0.02 radians
+    one = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(50, 1)
+    frames = [
+        some_gaussians(quats=one),
+        some_gaussians(
+            means=first.means + torch.tensor([0.03, 0.04, 0.0]), quats=turn.repeat(50, 1), scales=first.scales * 1.1,
+            opacities=first.opacities + 0.2, sh=first.sh + 0.1,
+        ),
+    ]  # fmt: skip
+    spreads = parameter_variance(frames)
+    # Two values stray from their mean by half of their distance.
+    assert spreads["spread_position"] == pytest.approx(100.0 * 0.05 / 2.0, rel=1e-4)
+    assert spreads["spread_rotation"] == pytest.approx(math.degrees(0.02) / 2.0, rel=1e-3)
+    assert spreads["spread_scale"] == pytest.approx(100.0 * math.log(1.1) * math.sqrt(3.0) / 2.0, rel=1e-3)
+    assert spreads["spread_opacity"] == pytest.approx(10.0, rel=1e-4)
+    assert spreads["spread_colour"] == pytest.approx(100.0 * 0.1 * math.sqrt(12.0) / 2.0, rel=1e-4)

@@ -75,6 +75,9 @@ class Puppet:
         for change in (motion.beta[:, 0] - motion.beta[0, 0]).tolist():
             yield picture(self.opening + self.gain * change)
 
+    def gaussians(self, motion):
+        return iter(())
+
     def analytic(self, on_step):
         return None if self.plain is None else Puppet(self.portrait.crop, self.plain)
 

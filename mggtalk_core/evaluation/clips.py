@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from ..media.video import VideoReader
 from ..portrait.portrait import CROP_SIZE
 from ..portrait.warp import warp
 from ..progress import OnStep
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,10 @@ class Steps:
     def alive(self, done: int = 0, total: int = 0) -> None:
         """Say that work goes on, without a step."""
         self._on_step(min(self._done, self._total), self._total)
+
+
+def alive(items: Iterable[Item], on_step: OnStep) -> Iterator[Item]:
+    """Yield the items and say before each that work goes on, without a step."""
+    for item in items:
+        on_step(0, 0)
+        yield item

@@ -153,7 +153,7 @@ class Comparison:
             for name, values in perceptual_scores(self._scorers.lpips, images, truth, regions, marks).items():
                 scores[name] |= values
         if self._scorers.identity is not None and face is not None:
-            for name, value in identity_scores(self._scorers.identity, images, faces, truth, face).items():
+            for name, value in identity_scores(self._scorers.identity, images, faces, truth, face.landmarks).items():
                 scores[name]["identity"] = value
         for name, values in scores.items():
             self._ways.setdefault(name, Way(self._instruments.new_tracker())).scores.append(values)

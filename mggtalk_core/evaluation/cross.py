@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,14 @@ from ..media.video import VideoReader
 from ..motion.motion import Motion
 from ..motion.timing import take
 from ..portrait.landmarker import Face
+from ..portrait.portrait import Portrait
 from ..progress import OnStep, ignore_steps
 from .clips import Sampling, Steps, to_frame, to_image, total_frames
 from .instruments import Instruments, pipeline_instruments
 from .observe import MOVING_MOUTH_MEAN, Observed, motion_scores, moving_mouth_mean
 from .pictures import Sample, sample_indices, sample_sheet
 from .reports import Sheets, require, write_report
+from .scorers import Scorers, identity_scores
 from .tables import Row, Table
 
 
@@ -51,7 +54,8 @@ def evaluate_cross(
 ) -> Table:
     """Drive every portrait by every clip and compare how driver and driven face move; a row per pair.
 
-    There is no true picture, so only motion is compared: see `motion_scores`.
+    There is no true picture, so only motion is compared: see `motion_scores`. ``identity`` is the cosine between the
+    person in the portrait and in the driven frames, over those that are on the contact sheet.
 
     Args:
         portraits: picture files.
@@ -69,11 +73,13 @@ def evaluate_cross(
     require(portraits, "portrait")
     require(clips, "clip")
     instruments, sampling = instruments or pipeline_instruments(), Sampling(every, max_frames)
-    table = Table("Cross-reenactment", {"every": every, "max_frames": max_frames})
+    scorers = instruments.scorers()
+    missing = [line for line in scorers.left_out if line.startswith("identity")]
+    table = Table("Cross-reenactment", {"every": every, "max_frames": max_frames, "missing": missing})
     tracking, driving = total_frames(clips, sampling)
     steps, sheets = Steps(tracking + driving * len(portraits), on_step), Sheets(report)
     for clip in clips:
-        for row, sheet in _evaluate_clip(Path(clip), portraits, sampling, instruments, steps):
+        for row, sheet in _evaluate_clip(Path(clip), portraits, sampling, (instruments, scorers), steps):
             table.rows.append(row)
             sheets.add(f"{Path(row.get('portrait', 'none')).stem}_by_{Path(clip).stem}", sheet)
     write_report(table, report, {MOVING_MOUTH_MEAN: vars(moving_mouth_mean(table))})
@@ -84,18 +90,18 @@ def _evaluate_clip(
     clip: Path,
     portraits: Sequence[str | os.PathLike[str]],
     sampling: Sampling,
-    instruments: Instruments,
+    means: tuple[Instruments, Scorers],
     steps: Steps,
 ) -> Iterator[tuple[Row, Float[Tensor, "3 height width"] | None]]:
     """Yield a row and a contact sheet for every portrait."""
     try:
-        driver = _track(clip, sampling, instruments, steps)
+        driver = _track(clip, sampling, means[0], steps)
     except InputError as error:
         yield {"clip": clip.name, "error": str(error)}, None
         return
     for portrait in portraits:
         try:
-            yield _evaluate_pair(Path(portrait), driver, instruments, steps)
+            yield _evaluate_pair(Path(portrait), driver, *means, steps)
         except InputError as error:
             yield {"portrait": Path(portrait).name, "clip": clip.name, "error": str(error)}, None
 
@@ -122,7 +128,7 @@ def _track(clip: Path, sampling: Sampling, instruments: Instruments, steps: Step
 
 
 def _evaluate_pair(
-    portrait: Path, driver: _Driver, instruments: Instruments, steps: Steps
+    portrait: Path, driver: _Driver, instruments: Instruments, scorers: Scorers, steps: Steps
 ) -> tuple[Row, Float[Tensor, "3 height width"]]:
     start = time.perf_counter()
     avatar = instruments.build(read_image(portrait), steps.alive)
@@ -135,6 +141,17 @@ def _evaluate_pair(
             samples.append(Sample(index, picture, driven.clone(), driver_face, seen))
         steps.one()
     row = {"portrait": portrait.name, "clip": driver.name, "frames": len(face), "held": len(driver.motion.held)}
-    row |= motion_scores(face, driver.face)
+    row |= motion_scores(face, driver.face) | _likeness(avatar.portrait, samples, scorers)
     row["seconds"] = time.perf_counter() - start
     return row, sample_sheet(avatar.portrait.crop, samples, f"{portrait.name} by {driver.name}", compare=False)
+
+
+def _likeness(portrait: Portrait, samples: list[Sample], scorers: Scorers) -> Row:
+    """Return the mean cosine between the portrait and the samples; nothing without the network."""
+    if scorers.identity is None:
+        return {}
+    images = {str(each.index): each.driven for each in samples}
+    faces = {str(each.index): each.driven_face for each in samples}
+    found = identity_scores(scorers.identity, images, faces, portrait.crop, portrait.landmarks)
+    values = [value for value in found.values() if math.isfinite(value)]
+    return {"identity": sum(values) / len(values) if values else math.nan}

@@ -16,6 +16,7 @@ from ..progress import OnStep
 from .scorers import Scorers, find_scorers
 
 if TYPE_CHECKING:
+    from ..gaussians.gaussians import Gaussians
     from ..pipeline import Head, Settings
     from ..portrait.landmarker import Face
     from ..portrait.parsing import Parser
@@ -46,6 +47,10 @@ class Avatar(Protocol):
 
     def at_rest(self, background: Float[Tensor, "3"]) -> Float[Tensor, "3 512 512"]:
         """Return the bare Gaussians at the source's pose and expression over a flat background."""
+        ...
+
+    def gaussians(self, motion: Motion) -> Iterator[Gaussians]:
+        """Yield the Gaussians of every frame of a driving motion; nothing where there are none."""
         ...
 
     def analytic(self, on_step: OnStep) -> Avatar | None:
@@ -85,6 +90,13 @@ class PipelineAvatar:
         sequence = drive(self._head, motion, self._settings)
         for frame in frames(self._head, sequence, self._settings):
             yield frame.image
+
+    def gaussians(self, motion: Motion) -> Iterator[Gaussians]:
+        """Yield the Gaussians of every frame of a driving motion in the driver's terms."""
+        from ..pipeline import drive
+
+        sequence = drive(self._head, motion, self._settings)
+        return (sequence.frame(index) for index in range(len(sequence)))
 
     def at_rest(self, background: Float[Tensor, "3"]) -> Float[Tensor, "3 512 512"]:
         """Return the bare Gaussians at the source's pose and expression over a flat background."""

@@ -79,10 +79,17 @@ def perceptual_scores(
 
 
 def identity_scores(
-    identity: Identity, images: Mapping[str, Image], faces: Mapping[str, Face | None], truth: Image, face: Face
+    identity: Identity,
+    images: Mapping[str, Image],
+    faces: Mapping[str, Face | None],
+    truth: Image,
+    landmarks: Float[Tensor, "478 d"],
 ) -> dict[str, float]:
-    """Return the cosine between the person in every picture and the one in the truth; NaN where no face is seen."""
-    wanted = identity.embedding(truth, face.landmarks)
+    """Return the cosine between the person in every picture and the one in the truth; NaN where no face is seen.
+
+    ``landmarks`` are those of the truth.
+    """
+    wanted = identity.embedding(truth, landmarks)
     return {
         way: math.nan if (seen := faces.get(way)) is None else float(identity.embedding(image, seen.landmarks) @ wanted)
         for way, image in images.items()

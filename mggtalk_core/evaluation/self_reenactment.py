@@ -20,7 +20,7 @@ from ..motion.timing import take
 from ..portrait.landmarker import Face
 from ..progress import OnStep, ignore_steps
 from .baselines import ghost
-from .clips import Sampling, Steps, cropped, to_image, total_frames
+from .clips import Sampling, Steps, alive, cropped, to_image, total_frames
 from .comparison import LARGEST_YAW, OWN, Blurred, Comparison
 from .fid import FidPool, fid_pool
 from .instruments import Avatar, Instruments, pipeline_instruments
@@ -30,6 +30,7 @@ from .reports import Sheets, require, write_report
 from .scorers import Scorers
 from .self_summary import summary, ways_table
 from .tables import Row, Table
+from .variance import parameter_variance
 
 PICTURES = 50
 """In how many frames of a clip, spread evenly, pictures are scored: finding the truth's matte is slow."""
@@ -69,7 +70,8 @@ def evaluate_self(
     `perceptual_scores`, ``sharpness_head`` the gradient energy over the truth's, ``seam_*`` in percent (see
     `seam_error`), ``identity`` the cosine to the person in the true frame. ``landmark_error`` is in percent of the eye
     distance where the head is turned by at most `LARGEST_YAW`; ``still_change`` in levels of 255 where the face does
-    not move; for the rest see `motion_scores` and `opening_errors`.
+    not move; ``spread_*`` tell how much Gaussians change (see `parameter_variance`); for the rest see `motion_scores`
+    and `opening_errors`.
 
     Args:
         clips: files.
@@ -125,6 +127,7 @@ def _evaluate_clip(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[
             contest.add(index, truth, *images)
             steps.one()
     row = {"clip": clip.name, "frames": count, "held": len(motion.held), **comparison.row(motion)}
+    row |= parameter_variance(alive(avatar.gaussians(motion), steps.alive))
     row["seconds"] = time.perf_counter() - start
     return row, comparison_sheet(contest.samples, clip.name)
 
