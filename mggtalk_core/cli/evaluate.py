@@ -15,7 +15,7 @@ from ..evaluation.instruments import pipeline_instruments
 from ..evaluation.manifest import select
 from ..evaluation.noise import LEVELS, NoiseOptions, evaluate_noise, levels_table
 from ..evaluation.portraits import evaluate_portraits
-from ..evaluation.self_reenactment import evaluate_self
+from ..evaluation.self_reenactment import PICTURES, evaluate_self
 from ..evaluation.self_summary import summary, ways_table
 from ..evaluation.tables import Row, Table
 from .console import progress_bar, say
@@ -36,6 +36,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         sub.add_argument("--max-frames", type=int, metavar="N", help="read at most N frames of a clip")
     for sub in (one, two, noise):
         sub.add_argument("--every", type=int, default=1, metavar="K", help="use every K-th frame")
+    for sub in (one, noise):
+        sub.add_argument(
+            "--pictures", type=int, default=PICTURES, metavar="N",
+            help=f"score the pictures of N frames of each clip, spread evenly (default: {PICTURES})",
+        )  # fmt: skip
     one.add_argument("--fid", action="store_true", help="measure FID too, where there are 2048 frames or more: slow")
     noise.add_argument(
         "--levels", type=float, nargs="+", default=list(LEVELS), metavar="STD",
@@ -71,6 +76,7 @@ def run_self(arguments: argparse.Namespace) -> int:
             arguments.report,
             every=arguments.every,
             max_frames=arguments.max_frames,
+            pictures=arguments.pictures,
             fid=arguments.fid,
             instruments=pipeline_instruments(settings_of(arguments)),
             on_step=on_step,
@@ -95,7 +101,9 @@ def run_cross(arguments: argparse.Namespace) -> int:
 
 def run_noise(arguments: argparse.Namespace) -> int:
     """Evaluate self-reenactment with noise on the expression."""
-    options = NoiseOptions(tuple(arguments.levels), arguments.every, arguments.max_frames, seed=arguments.seed)
+    options = NoiseOptions(
+        tuple(arguments.levels), arguments.every, arguments.max_frames, arguments.pictures, arguments.seed
+    )
     with progress_bar("frames") as on_step:
         table = evaluate_noise(
             _files(arguments, "clip"),
