@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .observe import MOVING_MOUTH_MEAN, moving_mouth_mean
+from .observe import MOVING_MOUTH, MOVING_MOUTH_MEAN, moving_mouth_mean
 from .tables import Row, Table
 
 WAYS = {"driven": "", "analytic": "_analytic", "copy": "_copy", "ghost": "_ghost", "blurred": "_blurred"}
@@ -36,17 +36,20 @@ def summary(table: Table) -> Row:
         f"lowest {BLINKING}": {"value": lowest_of(table, "eye_correlation"), "n": means[BLINKING].n},
         "clips whose head moves, psnr_whole better than the copy": _moving_wins(table),
         **{f"clips better than the {rival}, {name}": _wins(table, name, rival) for rival, name in _duels(table)},
-        **{name: value for name, value in table.settings.get("fid", {}).items()},
+        **table.settings.get("fid", {}),
     }
 
 
 def ways_table(table: Table) -> Table:
-    """Return a table with one row per way, each the mean over the clips, and a row for what the truth itself has."""
+    """Return a table with one row per way, each the mean over the clips, and a row for what the truth itself has.
+
+    Correlations of openings are taken over the clips in which eyes blink and mouths move.
+    """
     ways = Table("Ways to make the frames", {"clips": len(table.rows)}, averaged=False)
     for way, suffix in WAYS.items():
         row: Row = {"way": way}
         for name in SHOWN:
-            mean = table.mean(name + suffix, _blinks if name == "eye_correlation" else lambda row: True)
+            mean = table.mean(name + suffix, _WHERE.get(name, lambda row: True))
             row |= {name: mean.value} if mean.n else {}
         distance = table.settings.get("fid", {}).get("fid" + suffix)
         row |= {} if distance is None else {"fid": distance["value"]}
@@ -66,6 +69,13 @@ def lowest_of(table: Table, name: str) -> float:
 
 def _blinks(row: Row) -> bool:
     return row.get("blink_frames", 0) > 0
+
+
+def _mouth_moves(row: Row) -> bool:
+    return row.get("mouth_movement", 0.0) >= MOVING_MOUTH
+
+
+_WHERE = {"eye_correlation": _blinks, "mouth_correlation": _mouth_moves}
 
 
 def _duels(table: Table) -> list[tuple[str, str]]:
