@@ -13,6 +13,7 @@ from mggtalk_core.geometry.inflate import inflate
 from mggtalk_core.geometry.interior import INNER_INSET, LOWER_DROP
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.geometry.reconstruct import reconstruct_surface
+from mggtalk_core.geometry.mirror_plane import mirror_plane
 from mggtalk_core.geometry.symmetry import agrees_with_picture, symmetric_geometry
 from mggtalk_core.geometry.teeth import upper_jaw, upper_teeth, with_seen_teeth
 from mggtalk_core.head.camera import Camera
@@ -141,7 +142,7 @@ def test_points_keep_their_order_and_bookkeeping(head):
     assert f == int(head.surface.mask.sum())
     columns, rows = points.pixel.T
     assert torch.equal(points.positions[:f], head.surface.position_map[:, rows, columns].T)
-    twins = points.positions[points.mirror_of] * torch.tensor([-1.0, 1.0, 1.0])
+    twins = mirror_plane(head.surface, head.model).reflect(points.positions[points.mirror_of])
     assert torch.equal(points.positions[f : f + s], twins)
     assert (points.triangle[f : f + s] == -1).all() and not points.barycentric[f : f + s].any()
 

@@ -11,6 +11,7 @@ from ..head.model import HeadModel
 from ..head.parts import Part
 from ..parallel import one_thread
 from .interior import HiddenPoints, hidden_points
+from .mirror_plane import MirrorPlane, mirror_plane
 from .points import HeadPoints, Label
 from .surface import Surface
 from .teeth import with_seen_teeth
@@ -33,6 +34,7 @@ def symmetric_geometry(
     radius: int = 1,
     occlusion: Occlusion = "front",
     do_not_mirror: Bool[Tensor, "512 512"] | None = None,
+    plane: MirrorPlane | None = None,
 ) -> HeadPoints:
     """Build the whole head's points from the visible surface: ``[P_f; P_f^s; ...]`` (eq. 2, 3 and D.1).
 
@@ -45,6 +47,8 @@ def symmetric_geometry(
         radius: see `voxel_filter`.
         occlusion: see `voxel_filter`.
         do_not_mirror: crop pixels that have no counterpart on the other side (moles, partings, earrings).
+        plane: to mirror about; None finds the one that the visible face is symmetric about. The paper's is x = 0,
+            which is as good as the fitted pose.
 
     Raises:
         InputError: a mask of another size, or a setting that `voxel_filter` refuses.
@@ -54,7 +58,7 @@ def symmetric_geometry(
     rows, columns = torch.nonzero(surface.mask, as_tuple=True)
     visible = surface.position_map[:, rows, columns].T
     source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)
-    mirrored = visible[source] * visible.new_tensor([-1.0, 1.0, 1.0])
+    mirrored = (mirror_plane(surface, model) if plane is None else plane).reflect(visible[source])
     keep = voxel_filter(visible, mirrored, voxel=voxel, radius=radius, occlusion=occlusion)
     keep &= agrees_with_picture(mirrored, surface)
     hidden = hidden_points(surface, model)
