@@ -35,8 +35,7 @@ from .parallel import ordered_map
 from .portrait.load import load_portrait
 from .portrait.portrait import Portrait
 from .progress import OnStep, ignore_steps
-from .render.composite import Compositor
-from .render.inpaint.refine import finished, refiner_for
+from .render.finish import Finisher
 from .render.rasterize import check_backend, render
 from .render.rendering import Rendering
 
@@ -206,19 +205,15 @@ def frames(
 ) -> Iterator[Frame]:
     """Render a sequence: Gaussians, splatting, inpainting over the torso-background layer (paper D.5), in order."""
     settings, clock = settings or Settings(), clock or StageClock()
-    compositor = Compositor(head.portrait, head.fit.camera, torso=settings.torso)
-    device, motion = sequence.avatar.colours.device, sequence.motion
-    refiner = refiner_for(head.portrait, head.fit, head.model, device) if settings.learned else None
+    finisher = Finisher(head.portrait, sequence, torso=settings.torso, learned=settings.learned)
 
     def finish(index: int) -> Frame:
         with clock("deform and gaussians"):
             gaussians = sequence.frame(index)
-        camera = sequence.camera(index)
         with clock("splat"):
-            rendering = render(gaussians, camera, backend=settings.backend)
+            rendering = render(gaussians, sequence.camera(index), backend=settings.backend)
         with clock("inpaint"):
-            layers = compositor.layers(rendering, camera)
-            image = finished(layers, refiner, motion.beta[index], motion.gaze[index], camera)
+            image = finisher(rendering, index)
         return Frame(image, rendering)
 
     return ordered_map(finish, range(len(sequence)), workers)

@@ -8,6 +8,7 @@ from ..mggtalk_core.placement import set_placer
 from .deform import MGGDeform
 from .gaussians import MGGGaussianPredict, MGGToSplat
 from .geometry import MGGDepthBINI, MGGSymmetricGeometry
+from .inpaint import MGGInpaint
 from .mix import MGGMixMotion
 from .models import register_model_folder
 from .motion import MGGMotionFromVideo
@@ -15,7 +16,7 @@ from .motion_audio import MGGMotionFromAudio
 from .motion_file import MGGMotionFromFile
 from .patchers import place_by_comfyui
 from .portrait import MGGLoadPortrait
-from .render import MGGInpaint, MGGSplatRender
+from .render import MGGSplatRender
 from .rig import MGGExpressionRig
 from .talking_video import MGGTalkingVideo
 

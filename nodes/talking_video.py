@@ -21,9 +21,9 @@ from .deform import retarget_inputs
 from .devices import render_device
 from .estimate import say, statement
 from .gaussians import backend_input
+from .inpaint import framing_input, learned_input, torso_input
 from .packages import needs_packages
 from .progress import Steps
-from .render import framing_input, torso_input
 from .sockets import MOTION, PORTRAIT, advanced, schema
 
 _log = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class MGGTalkingVideo(io.ComfyNode):
                     tooltip="Stops after so many frames; 0 makes all. Handy for a first try.",
                 ),
                 backend_input(),
+                learned_input(),
             ],
             outputs=[
                 io.Video.Output(
@@ -101,9 +102,12 @@ class MGGTalkingVideo(io.ComfyNode):
         audio: Any = None,
         size: int = 512,
         backend: str = "auto",
+        learned: bool = True,
     ) -> io.NodeOutput:
         """Make the clip."""
-        settings = Settings(backend=backend, torso=torso, reference=reference, strength=strength, yaw=yaw, pitch=pitch)
+        settings = Settings(
+            backend=backend, torso=torso, reference=reference, strength=strength, yaw=yaw, pitch=pitch, learned=learned
+        )
         motion = motion if audio is None else replace(motion, sound=to_sound(audio))
         motion = shorten(motion, max_frames) if max_frames else motion
         path = write_talking_video(portrait, motion, Framing(portrait, framing, size), settings, cls)

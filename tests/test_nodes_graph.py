@@ -54,9 +54,10 @@ def rendered(nodes, sequence):
 
 
 @pytest.fixture(scope="module")
-def staged(nodes, portrait, rendered):
+def staged(nodes, portrait, sequence, rendered):
     image, mask, _ = rendered
-    return run(nodes, "MGGInpaint", portrait=portrait, image=image, mask=mask, framing="source", torso="hold")[0]
+    inputs = {"portrait": portrait, "image": image, "mask": mask, "framing": "source", "torso": "hold"}
+    return run(nodes, "MGGInpaint", gaussians=sequence, **inputs)[0]
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +137,23 @@ def test_a_range_and_a_view_are_those_of_single_frames(nodes, sequence, rendered
         run(nodes, "MGGSplatRender", gaussians=sequence, **{**RENDER, "start": 3})
 
 
+def test_the_learned_inpainter_works_where_the_gaussians_are_known(nodes, portrait, sequence, rendered):
+    image, mask, _ = rendered
+    inputs = {"portrait": portrait, "image": image, "mask": mask, "framing": "crop", "torso": "hold"}
+    plain = run(nodes, "MGGInpaint", **inputs)[0]
+    assert torch.equal(run(nodes, "MGGInpaint", gaussians=sequence, learned=False, **inputs)[0], plain)
+    mended = run(nodes, "MGGInpaint", gaussians=sequence, **inputs)[0]
+    finisher = core(nodes, "render.finish").Finisher(portrait, sequence)
+    drawn = core(nodes, "pipeline").renderings(sequence, range(FRAMES))
+    wanted = torch.stack([finisher(one, index) for index, one in enumerate(drawn)]).movedim(1, -1)
+    assert (mended - wanted).abs().max() <= 2 * BYTE  # frames are bytes, and colours went through an IMAGE
+    assert (mended - plain).abs().max() > 0.1
+
+
 def test_torso_follow_needs_the_gaussians(nodes, portrait, sequence, rendered):
     image, mask, _ = rendered
     inputs = {"portrait": portrait, "image": image, "mask": mask, "framing": "crop", "torso": "follow"}
+    inputs["learned"] = False
     with pytest.raises(core(nodes, "errors").InputError, match="connect the gaussians"):
         run(nodes, "MGGInpaint", **inputs)
     moved = run(nodes, "MGGInpaint", gaussians=sequence, **inputs)[0]

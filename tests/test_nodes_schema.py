@@ -169,10 +169,10 @@ def test_downloads_by_a_node_obey_the_switch_and_the_environment(nodes, monkeypa
 def test_a_missing_package_is_named_with_the_command_that_helps(nodes, monkeypatch, module, package):
     home = sys.modules[nodes["MGGInpaint"].__module__]
 
-    def fail(*_):
+    def fail(*_, **__):
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setattr(home, "finish_frames", fail)
+    monkeypatch.setattr(home, "Finisher", fail)
     mask = torch.ones(1, 4, 4)
     with pytest.raises(home.InputError, match=f"pip install {package}'"):
         nodes["MGGInpaint"].execute(portrait=None, image=mask[..., None], mask=mask, framing="crop", torso="hold")

@@ -243,7 +243,12 @@ Pictures of all frames lie in memory here: for long clips use *Talking Video*.
                 "finished",
                 "MGGInpaint",
                 "7  Inpaint",
-                links={"portrait": "portrait.portrait", "image": "splats.image", "mask": "splats.mask"},
+                links={
+                    "portrait": "portrait.portrait",
+                    "image": "splats.image",
+                    "mask": "splats.mask",
+                    "gaussians": "gaussians.gaussians",
+                },
             ),
         ),
         360,
