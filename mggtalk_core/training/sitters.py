@@ -78,10 +78,7 @@ def avatar_of(pair: Pair, switches: Switches) -> tuple[Avatar, HeadImage]:
     portrait = portrait_of(pair)
     fit = refined(portrait, pair.fit, model) if switches.refinement else pair.fit
     points = symmetric_geometry(reconstruct_surface(portrait, fit, model), model)
-    if not switches.symmetry:
-        points = with_mirrored(points, torch.empty(0, dtype=torch.long))
-    elif not switches.voxel_filter or switches.symmetry_in == "sgp":
-        points = with_mirrored(points, mirrorable(points, portrait, model))
+    points = switched(points, portrait, model, switches)
     avatar = calibrate(build_avatar(portrait, points, bind_points(points, model)), portrait, _draw)
     return avatar, HeadImage(portrait.crop, portrait.matte)
 
@@ -111,6 +108,15 @@ def portrait_of(pair: Pair) -> Portrait:
 def refined(portrait: Portrait, fit: HeadFit, model: HeadModel) -> HeadFit:
     """Return the fit as the refinement network corrects it (eq. 2); unchanged where there are no weights."""
     return fit
+
+
+def switched(points: HeadPoints, portrait: Portrait, model: HeadModel, switches: Switches) -> HeadPoints:
+    """Return the points that the switches leave: without mirrored ones, or with unfiltered ones."""
+    if not switches.symmetry:
+        return with_mirrored(points, torch.empty(0, dtype=torch.long))
+    if not switches.voxel_filter or switches.symmetry_in == "sgp":  # there, every frame has a filter of its own
+        return with_mirrored(points, mirrorable(points, portrait, model))
+    return points
 
 
 def mirrorable(points: HeadPoints, portrait: Portrait, model: HeadModel) -> Int[Tensor, "s"]:

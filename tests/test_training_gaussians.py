@@ -1,0 +1,259 @@
+"""Training of the Gaussian stage: eq. 7 by value, the ablations, and steps that bring a render nearer to its truth."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mggtalk_core.cli.train_gaussians import ABLATED
+from mggtalk_core.errors import InputError
+from mggtalk_core.evaluation.metrics import ssim
+from mggtalk_core.gaussians.avatar import build_avatar
+from mggtalk_core.gaussians.networks.config import ABLATIONS, EMBEDDED, Switches
+from mggtalk_core.gaussians.networks.model import HeadImage, read_gaussians
+from mggtalk_core.geometry.points import Label
+from mggtalk_core.motion.deform import bind_points
+from mggtalk_core.training.gaussians import RUN, GaussianExamples, GaussianStage, train_gaussians
+from mggtalk_core.training.head_losses import HeadLoss, at_size, ssim_loss
+from mggtalk_core.training.loop import train
+from mggtalk_core.training.sitters import Sitters, mirrorable, portrait_of, switched, with_mirrored
+from mggtalk_core.training.stage import LoopOptions
+from tests.head_samples import FLIP_X
+from tests.inpaint_samples import Pairs, pair_of, scene
+
+SMALL = replace(EMBEDDED, encoder=(8, 16), decoder=(8, 16), mirrored=8, densify=8)
+QUIET = HeadLoss(perceptual=0.0)
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def sitting():
+    return scene(12.0, jawOpen=0.4)
+
+
+def thinned(points, step=3):
+    """Return the cloud with one visible point of ``step`` x ``step``: a ninth of the time, the same picture at 64."""
+    first, last = points.visible_count, points.visible_count + points.mirrored_count
+    seen = (points.pixel % step == 0).all(dim=1)
+    row = seen.long().cumsum(0) - 1
+    twins = points.mirror_of[seen[points.mirror_of]]
+    keep = torch.cat((seen, seen[points.mirror_of], torch.ones(len(points.positions) - last, dtype=torch.bool)))
+    parts = {name: getattr(points, name)[keep] for name in ("positions", "labels", "triangle", "barycentric")}
+    assert first == len(seen)
+    return replace(points, pixel=points.pixel[seen], mirror_of=row[twins], **parts)
+
+
+class Shards(Pairs):
+    """Pairs in memory that say which of them share a source."""
+
+    @property
+    def shards(self):
+        return [[pair] for pair in self]
+
+
+@pytest.fixture(scope="module")
+def pairs(sitting):
+    """A pair whose truth is the head in a colder light."""
+    pair = pair_of(sitting, shift=0)
+    cold = (pair.truth.float() * torch.tensor([0.7, 0.9, 1.0]).view(3, 1, 1)).to(torch.uint8)
+    return Shards([replace(pair, truth=cold)])
+
+
+@pytest.fixture(scope="module")
+def build(sitting):
+    """Builds the avatar of the only head, without parsing its picture."""
+    head = sitting.head
+    few = thinned(head.points)
+
+    def avatar_of(pair, switches):
+        points = switched(few, head.portrait, head.model, switches)
+        avatar = build_avatar(head.portrait, points, bind_points(points, head.model))
+        return avatar, HeadImage(head.portrait.crop, head.portrait.matte)
+
+    return avatar_of
+
+
+def stage_of(pairs, build, switches=None, **how):
+    return GaussianStage(
+        pairs,
+        how.pop("val", None),
+        SMALL.with_switches(switches or Switches()),
+        size=SIZE,
+        loss=QUIET,
+        build=build,
+        **how,
+    )
+
+
+def batch_of(stage):
+    return {name: value[None] for name, value in stage.examples()[0].items()}
+
+
+def test_ssim_is_the_metric_s(pairs):
+    random = torch.Generator().manual_seed(0)
+    truth = torch.rand(1, 3, 40, 48, generator=random)
+    image = (truth + 0.2 * torch.rand(truth.shape, generator=random)).clamp(0, 1)
+    ones, part = torch.ones(1, 1, 40, 48), torch.rand(1, 1, 40, 48, generator=random)
+    assert float(ssim_loss(image, truth, ones)) == pytest.approx(1.0 - ssim(image[0], truth[0]), abs=1e-5)
+    assert float(ssim_loss(image, truth, part)) == pytest.approx(1.0 - ssim(image[0], truth[0], part[0]), abs=1e-5)
+    assert float(ssim_loss(truth, truth, part)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_loss_is_equation_7():
+    random = torch.Generator().manual_seed(0)
+    coarse, dense, truth = (torch.rand(1, 3, 32, 32, generator=random) for _ in range(3))
+    weight = torch.ones(1, 1, 32, 32)
+
+    def distance(image, truth, weight):  # stands for LPIPS
+        return (image - truth).square().mean(dim=(1, 2, 3))
+
+    terms = HeadLoss()(coarse, dense, truth, weight, distance)
+    wanted = (
+        (coarse - truth).abs().mean()
+        + (dense - truth).abs().mean()
+        + 0.01 * ((coarse - truth).square().mean() + (dense - truth).square().mean())
+        + 0.2 * (1.0 - ssim(dense[0], truth[0]))
+    )
+    assert float(sum(terms.values())) == pytest.approx(float(wanted), abs=1e-5)
+
+
+def test_smaller_pictures_are_means():
+    picture = torch.arange(64.0).view(1, 1, 8, 8)
+    assert torch.equal(at_size(picture, 4)[0, 0, 0], torch.tensor([4.5, 6.5, 8.5, 10.5]))
+    assert at_size(picture, 8) is picture
+
+
+def test_the_nth_example_depends_on_n_alone_and_neighbours_share_a_source(pairs):
+    many = Shards([replace(pairs[0], identity=str(k), beta=pairs[0].beta + k) for k in range(4)])
+    one, two = GaussianExamples(many, 3, SIZE), GaussianExamples(many, 3, SIZE)
+    two[RUN + 2]
+    assert all(torch.equal(one[1][name], two[1][name]) for name in one[1])
+    places = [int(one[n]["index"]) for n in range(5 * RUN)]
+    assert all(len(set(places[n : n + RUN])) == 1 for n in range(0, 5 * RUN, RUN))
+    assert len(set(places)) > 1
+    assert not torch.equal(one[0]["backdrop"], one[1]["backdrop"])
+
+
+def test_the_truth_is_a_head_image_under_its_matte(pairs):
+    example = GaussianExamples(pairs, 0, 512)[0]
+    matte = pairs[0].matte / 255.0
+    assert torch.allclose(example["truth"], pairs[0].truth / 255.0 * matte, atol=1e-6)
+    assert not example["truth"][:, matte[0] == 0].any()
+
+
+def test_the_untrained_dense_render_is_the_analytic_head(pairs, build):
+    stage = stage_of(pairs, build)
+    batch = batch_of(stage)
+    made = stage.made(stage.network, batch).detach()
+    assert made.shape == (1, 2, 3, SIZE, SIZE)
+    truth = stage.losses(made, batch, None, 0)
+    assert set(truth) == {"coarse", "dense", "ssim"}
+    # Before the same backdrop, head and truth differ in the light alone.
+    clear = batch["matte"][0, 0] < 1e-3
+    backdrop = batch["backdrop"][0, :, None].expand(3, int(clear.sum()))
+    assert float((made[0, 1][:, clear] - backdrop).abs().mean()) < 0.01
+
+
+def test_steps_bring_the_render_nearer(pairs, build):
+    stage = stage_of(pairs, build)
+    batch = batch_of(stage)
+    optimiser = torch.optim.Adam(stage.network.parameters(), 3e-3)
+    losses = []
+    for _ in range(8):
+        terms = stage.losses(stage.made(stage.network, batch), batch, None, 0)
+        optimiser.zero_grad()
+        sum(terms.values()).backward()
+        optimiser.step()
+        losses.append({name: float(value.detach()) for name, value in terms.items()})
+    assert losses[-1]["dense"] < 0.8 * losses[0]["dense"] and losses[-1]["coarse"] < 0.8 * losses[0]["coarse"]
+    assert sum(losses[-1].values()) < sum(losses[1].values()) < sum(losses[0].values())
+
+
+@pytest.mark.parametrize("name", [*ABLATIONS, "sgp"])
+def test_every_ablation_takes_a_step(pairs, build, name):
+    switches = ABLATIONS.get(name, Switches(symmetry_in="sgp"))
+    stage = stage_of(pairs, build, switches)
+    batch = batch_of(stage)
+    optimiser = torch.optim.Adam(stage.network.parameters(), 3e-3)
+    losses = []
+    for _ in range(2):
+        loss = sum(stage.losses(stage.made(stage.network, batch), batch, None, 0).values())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[1] < losses[0]
+
+
+def test_the_command_names_every_ablation():
+    assert tuple(ABLATIONS) == ABLATED
+
+
+def test_training_goes_on_exactly_where_it_ended(tmp_path, pairs, build):
+    def run(folder, steps, resume=False):
+        stage = stage_of(pairs, build, val=pairs)
+        train(stage, LoopOptions(folder, steps=steps, batch=1, resume=resume))
+        return read_gaussians(folder / "weights.safetensors").state_dict()
+
+    whole, early = run(tmp_path / "whole", 3), run(tmp_path / "half", 2)
+    late = run(tmp_path / "half", 3, resume=True)
+    assert all(torch.equal(value, whole[name]) for name, value in late.items())
+    assert not all(torch.equal(value, whole[name]) for name, value in early.items())
+    judged = json.loads((tmp_path / "whole" / "judged.jsonl").read_text())
+    assert judged["head_psnr_learned"] == pytest.approx(judged["head_psnr_analytic"], abs=0.01)  # hardly any rate yet
+    assert (tmp_path / "whole" / "sheet_0000003.png").is_file()
+
+
+def test_an_untrained_network_is_judged_as_good_as_the_analytic_form(pairs, build):
+    stage = stage_of(pairs, build, val=pairs)
+    figures, sheet = stage.judge(stage.network)
+    assert figures["head_psnr_learned"] == pytest.approx(figures["head_psnr_analytic"], abs=1e-3)
+    assert 15.0 < figures["head_psnr_analytic"] < 40.0 and sheet.shape == (3, SIZE, 3 * SIZE)
+    assert stage_of(pairs, build).judge(stage.network) == ({}, None)
+
+
+def test_mirrored_points_without_a_filter_are_all_the_skin(sitting):
+    head = sitting.head
+    rows = mirrorable(head.points, head.portrait, head.model)
+    points = with_mirrored(head.points, rows)
+    first, last = points.visible_count, points.visible_count + points.mirrored_count
+    assert 0.8 * first < len(rows) < first
+    assert torch.equal(points.positions[first:last], points.positions[rows] * FLIP_X)
+    assert (points.labels[first:last] == int(Label.MIRRORED)).all()
+    behind = head.points.visible_count + head.points.mirrored_count
+    for name in ("positions", "labels", "triangle", "barycentric"):
+        assert torch.equal(getattr(points, name)[last:], getattr(head.points, name)[behind:])
+        assert torch.equal(getattr(points, name)[:first], getattr(head.points, name)[:first])
+    without = switched(head.points, head.portrait, head.model, Switches(symmetry=False))
+    assert without.mirrored_count == 0 and len(without.positions) == len(head.points.positions) - (behind - first)
+
+
+def test_sitters_are_built_once_and_forgotten_in_turn(pairs, build):
+    built = []
+
+    def counted(pair, switches):
+        built.append(pair.identity)
+        return build(pair, switches)
+
+    many = Shards([replace(pairs[0], identity=str(k)) for k in range(3)])
+    sitters = Sitters(many, SMALL, kept=2, build=counted)
+    for index in (0, 1, 0, 2, 0, 1):
+        sitters.of_pair(index)
+    assert built == ["0", "1", "2", "1"]
+
+
+def test_a_pair_s_portrait_shows_its_source(pairs, face_networks):
+    portrait = portrait_of(pairs[0])
+    assert torch.equal(portrait.crop, pairs[0].source / 255.0)
+    assert torch.equal(portrait.background, pairs[0].layer / 255.0)
+    assert torch.equal(portrait.landmarks, pairs[0].source_landmarks)
+    nose = portrait.landmarks[4, :2].int()
+    assert float(portrait.matte[0, nose[1], nose[0]]) > 0.9 and float(portrait.matte[0, 2, 2]) < 0.1
+
+
+def test_a_folder_without_pairs_is_refused(tmp_path):
+    with pytest.raises(InputError, match="train prepare"):
+        train_gaussians(tmp_path, None, LoopOptions(tmp_path / "out", steps=1))
+    assert np.array_equal(list(tmp_path.iterdir()), [])
