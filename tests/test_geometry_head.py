@@ -11,9 +11,9 @@ from mggtalk_core.geometry import interior
 from mggtalk_core.geometry.given_provider import align_depth
 from mggtalk_core.geometry.inflate import inflate
 from mggtalk_core.geometry.interior import INNER_INSET, LOWER_DROP
+from mggtalk_core.geometry.mirror_plane import mirror_plane
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.geometry.reconstruct import reconstruct_surface
-from mggtalk_core.geometry.mirror_plane import mirror_plane
 from mggtalk_core.geometry.symmetry import agrees_with_picture, symmetric_geometry
 from mggtalk_core.geometry.teeth import upper_jaw, upper_teeth, with_seen_teeth
 from mggtalk_core.head.camera import Camera

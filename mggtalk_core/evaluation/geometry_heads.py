@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import InputError
+from ..errors import InputError, WeightsError
 from ..geometry.given_provider import given_estimate
 from ..geometry.mesh_provider import Estimate, mesh_estimate
+from ..geometry.mirror_plane import MirrorPlane, mirror_plane
+from ..geometry.network_provider import NETWORKS
 from ..geometry.normals import rays
 from ..geometry.reconstruct import reconstruct_surface
 from ..geometry.surface import Surface
@@ -30,6 +34,7 @@ from ..progress import OnStep, ignore_steps
 from ..training.head_model_source import read_source
 from ..training.head_paint import FaceChart
 from ..training.rendered_heads import HeadStudio
+from ..weights.policy import Downloads, using_policy
 from .known_shapes import Similarity, Truth, map_errors, other_side_errors, truth_on_crop
 from .tables import Row, Table
 
@@ -42,7 +47,11 @@ RELIEF, RELIEF_CELLS = 0.03, 6
 GRAIN = 0.003
 """And noise from pixel to pixel."""
 NORMAL_NOISE = 0.05
-"""Standard deviation of the components of imagined normals, radians."""
+"""Standard deviation of the components of imagined normals over cells of 8 pixels, radians."""
+NORMAL_BEND = 0.08
+"""The same of a smooth error over `RELIEF_CELLS` cells of the crop."""
+TURNED = 30.0
+"""Degrees from which on a head hides one of its sides."""
 VOXELS = (0.02, 0.03, 0.05)
 
 
@@ -56,6 +65,20 @@ class Subject:
     fit: HeadFit
     truth: Truth
     model: HeadModel
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether one of the head's sides is hidden."""
+        return abs(self.yaw) >= TURNED
+
+    def surface(self, **options: Any) -> Surface:
+        """Return the pipeline's surface; see `reconstruct_surface` for the options."""
+        return reconstruct_surface(self.portrait, self.fit, self.model, **options)
+
+    def estimate(self, maps: Mapping[str, Tensor]) -> Estimate:
+        """Return what is integrated: the fitted head, with ``depth`` and ``normals`` in the place of its own."""
+        mesh = mesh_estimate(self.portrait, self.fit, self.model)
+        return given_estimate(mesh, self.fit.camera, maps.get("depth"), maps.get("normals")) if maps else mesh
 
 
 def subjects(folder: Path, count: int, on_step: OnStep = ignore_steps) -> Iterator[Subject]:
@@ -75,55 +98,99 @@ def subjects(folder: Path, count: int, on_step: OnStep = ignore_steps) -> Iterat
         yield Subject(FIRST_SEED + index, YAWS[index % len(YAWS)], portrait, fit, truth, model)
 
 
-def stage_rows(subject: Subject) -> list[Row]:
+Refine = Callable[[Portrait, HeadFit, HeadModel], HeadFit]
+"""The learned refinement of eq. 2."""
+
+
+def stage_rows(subject: Subject, refine: Refine | None = None) -> list[Row]:
     """Return the errors of every provider and stage on one head.
 
     ``imagined depth``, ``imagined normals`` and ``imagined both`` stand for a network: the true maps with the kinds of
-    error that depth networks make, an unknown scale and shift among them.
+    error that depth networks make, an unknown scale and shift among them. GeoWizard and Marigold themselves are
+    measured where their weights are present; none are fetched for it.
+
+    Args:
+        subject: the head.
+        refine: fills the stage ``P_f``, with the mesh.
     """
-    depth, normals = imagined_maps(subject.truth, subject.seed)
     rows = []
-    for provider, maps in (
-        ("mesh", (None, None)),
-        ("imagined depth", (depth, None)),
-        ("imagined normals", (None, normals)),
-        ("imagined both", (depth, normals)),
-    ):
-        rows += _provider_rows(subject, provider, *maps)
+    for provider, maps in imagined_providers(subject).items():
+        rows += _provider_rows(subject, provider, subject.surface(**maps), subject.estimate(maps))
+    for provider in NETWORKS:
+        surface = _network_surface(subject, provider)
+        rows += [] if surface is None else _provider_rows(subject, provider, surface, None)
+    if refine is not None:
+        fit = refine(subject.portrait, subject.fit, subject.model)
+        surface = reconstruct_surface(subject.portrait, fit, subject.model)
+        rows += _provider_rows(subject, "mesh", surface, None, stages=("P_f", "P_f, mirrored"))
     return rows
 
 
-def _provider_rows(subject: Subject, provider: str, depth: Tensor | None, normals: Tensor | None) -> list[Row]:
-    portrait, fit, model, truth = subject.portrait, subject.fit, subject.model, subject.truth
+def imagined_providers(subject: Subject) -> dict[str, dict[str, Tensor]]:
+    """Return the maps of the providers that need no weights."""
+    depth, normals = imagined_maps(subject.truth, subject.seed)
+    return {
+        "mesh": {},
+        "imagined depth": {"depth": depth},
+        "imagined normals": {"normals": normals},
+        "imagined both": {"depth": depth, "normals": normals},
+    }
+
+
+def _network_surface(subject: Subject, provider: str) -> Surface | None:
+    """Return what a network makes of the picture; None where its weights or packages are not here."""
+    with using_policy(downloads=Downloads.NONE):
+        try:
+            return subject.surface(provider=provider)
+        except (InputError, WeightsError):
+            return None
+
+
+def _provider_rows(
+    subject: Subject,
+    provider: str,
+    surface: Surface,
+    estimate: Estimate | None,
+    stages: tuple[str, str] = ("P_c", "mirrored"),
+) -> list[Row]:
+    """Return a row per stage: the provider's estimate, the surface, and its mirrored half."""
+    truth, camera = subject.truth, surface.fit.camera
     head = {"head": subject.seed - FIRST_SEED, "yaw": subject.yaw, "provider": provider}
-    estimate = mesh_estimate(portrait, fit, model)
-    if depth is not None or normals is not None:
-        estimate = given_estimate(estimate, fit.camera, depth, normals)
-    surface = reconstruct_surface(portrait, fit, model, depth=depth, normals=normals)
-    first, _ = map_errors(truth, estimate.mask, lifted(estimate, fit.camera), estimate.normals)
+    rows = []
+    if estimate is not None:
+        errors, _ = map_errors(truth, estimate.mask, lifted(estimate, camera), estimate.normals)
+        rows.append({**head, "stage": "estimate", **errors})
     fused, laid = map_errors(truth, surface.mask, surface.position_map, surface.normals)
-    rows = [{**head, "stage": "estimate", **first}, {**head, "stage": "P_c", **fused}]
-    return [*rows, {**head, "stage": "mirrored", **_mirrored(surface, subject, laid)}]
-
-
-def _mirrored(surface: Surface, subject: Subject, laid: Similarity) -> Row:
     points = symmetric_geometry(surface, subject.model)
-    return other_side_errors(subject.truth, points, laid, voxel=0.03)
+    rows.append({**head, "stage": stages[0], **fused})
+    return [*rows, {**head, "stage": stages[1], **other_side_errors(truth, points, laid, voxel=0.03)}]
 
 
 def filter_rows(subject: Subject) -> list[Row]:
-    """Return the errors of the mirrored half for every reading of the voxel filter (3.1 and D.1)."""
-    surface = reconstruct_surface(subject.portrait, subject.fit, subject.model)
+    """Return the errors of the mirrored half for every reading of the voxel filter (3.1 and D.1) and of the plane.
+
+    Measured on the surface of ``imagined both``: what the filter drops does not show on a surface that is far off.
+    """
+    depth, normals = imagined_maps(subject.truth, subject.seed)
+    surface = subject.surface(depth=depth, normals=normals)
     _, laid = map_errors(subject.truth, surface.mask, surface.position_map, surface.normals)
+    found = mirror_plane(surface, subject.model)
     rows = []
-    for voxel in VOXELS:
-        for radius in (0, 1):
-            for occlusion in _OCCLUSIONS:
-                reading = {"voxel": voxel, "radius": radius, "occlusion": occlusion}
-                points = symmetric_geometry(surface, subject.model, voxel=voxel, radius=radius, occlusion=occlusion)
+    for name, plane in (("x = 0", MirrorPlane.canonical()), ("found", found), ("true", true_plane(laid))):
+        for voxel in VOXELS if name == "found" else (0.03,):
+            for radius, occlusion in itertools.product((0, 1), _OCCLUSIONS):
+                reading = {"plane": name, "voxel": voxel, "radius": radius, "occlusion": occlusion}
+                points = symmetric_geometry(
+                    surface, subject.model, voxel=voxel, radius=radius, occlusion=occlusion, plane=plane
+                )
                 errors = other_side_errors(subject.truth, points, laid, voxel)
                 rows.append({"head": subject.seed - FIRST_SEED, "yaw": subject.yaw, **reading, **errors})
     return rows
+
+
+def true_plane(laid: Similarity) -> MirrorPlane:
+    """Return the true plane of symmetry in the space of a surface that ``laid`` lays on the truth."""
+    return MirrorPlane(laid.rotation[0].clone(), -float(laid.shift[0]) / laid.scale)
 
 
 _OCCLUSIONS: tuple[Occlusion, ...] = ("front", "behind")
@@ -142,7 +209,9 @@ def imagined_maps(truth: Truth, seed: int) -> tuple[Float[Tensor, "512 512"], Fl
     relief = RELIEF * interpolate(waves, size=truth.depth.shape, mode="bicubic")[0, 0]
     grain = GRAIN * torch.from_numpy(random.standard_normal(truth.depth.shape)).float()
     wanders = torch.from_numpy(random.standard_normal((1, 3, 64, 64))).float()
+    bends = torch.from_numpy(random.standard_normal((1, 3, RELIEF_CELLS, RELIEF_CELLS))).float()
     turned = truth.normals + NORMAL_NOISE * interpolate(wanders, size=truth.depth.shape, mode="bilinear")[0]
+    turned = turned + NORMAL_BEND * interpolate(bends, size=truth.depth.shape, mode="bicubic")[0]
     depth = random.uniform(0.1, 0.3) * (truth.depth + relief + grain) + random.uniform(-1.0, 1.0)
     outside = truth.depth == 0
     normals = turned / turned.norm(dim=0, keepdim=True).clamp(min=1e-6)
@@ -162,8 +231,22 @@ def means_by(table: Table, keys: Sequence[str]) -> Table:
     return short
 
 
-def evaluate_heads(folder: Path, count: int, on_step: OnStep = ignore_steps) -> tuple[Table, Table]:
+def evaluate_heads(
+    folder: Path,
+    count: int,
+    *,
+    refine: Refine | None = None,
+    on_subject: Callable[[Subject], None] = lambda _subject: None,
+    on_step: OnStep = ignore_steps,
+) -> tuple[Table, Table]:
     """Measure the stages and the readings of the voxel filter on ``count`` rendered heads.
+
+    Args:
+        folder: ICT-FaceKit's raw data.
+        count: heads; one in two is turned by 30 degrees.
+        refine: the learned refinement, where there is one.
+        on_subject: called with every head, for those who want to look at it.
+        on_step: heads done, heads.
 
     Raises:
         InputError: the data are missing, or ``count`` is below 1.
@@ -173,8 +256,9 @@ def evaluate_heads(folder: Path, count: int, on_step: OnStep = ignore_steps) -> 
     stages = Table("Geometry of rendered heads, by stage", {"heads": count})
     filters = Table("Geometry of rendered heads, by reading of the voxel filter", {"heads": count})
     for subject in subjects(folder, count, on_step):
-        stages.rows += stage_rows(subject)
-        if subject.yaw:
+        stages.rows += stage_rows(subject, refine)
+        if subject.is_turned:
             filters.rows += filter_rows(subject)
+        on_subject(subject)
     on_step(count, count)
     return stages, filters
