@@ -297,8 +297,10 @@ def some_gaussians(count=50, **changes):
 def test_gaussians_that_keep_still_have_no_variance():
     first = some_gaussians()
     spreads = parameter_variance([first, some_gaussians(quats=-first.quats), first])  # -q is the same rotation as q
-    assert list(spreads) == [f"spread_{name}" for name in ("position", "rotation", "scale", "opacity", "colour")]
-    assert max(spreads.values()) == 0.0
+    assert list(spreads) == [
+        f"spread_{name}" for name in ("position", "rotation", "shape", "scale", "opacity", "colour")
+    ]
+    assert max(spreads.values()) < 1e-4
     assert parameter_variance([first]) == {}
 
 
@@ -317,6 +319,17 @@ def test_the_variance_of_gaussians_is_that_of_their_parameters():
     # Two values stray from their mean by half of their distance.
     assert spreads["spread_position"] == pytest.approx(100.0 * 0.05 / 2.0, rel=1e-4)
     assert spreads["spread_rotation"] == pytest.approx(math.degrees(0.02) / 2.0, rel=1e-3)
+    assert spreads["spread_shape"] == pytest.approx(0.0, abs=1e-4)  # round Gaussians may turn and grow
     assert spreads["spread_scale"] == pytest.approx(100.0 * math.log(1.1) * math.sqrt(3.0) / 2.0, rel=1e-3)
     assert spreads["spread_opacity"] == pytest.approx(10.0, rel=1e-4)
     assert spreads["spread_colour"] == pytest.approx(100.0 * 0.1 * math.sqrt(12.0) / 2.0, rel=1e-4)
+
+
+def test_flat_gaussians_that_turn_change_their_shape():
+    one, angle = torch.tensor([1.0, 0.0, 0.0, 0.0]), 0.02
+    turn = torch.tensor([math.cos(angle / 2.0), 0.0, 0.0, math.sin(angle / 2.0)])
+    needles = torch.tensor([[0.05, 1e-6, 1e-6]]).repeat(50, 1)
+    frames = [some_gaussians(quats=quat.repeat(50, 1), scales=needles) for quat in (one, turn)]
+    # The covariance of a needle along d is d d^T: turned by a small angle it moves by sqrt(2) times the angle.
+    wanted = 100.0 * math.sqrt(2.0) * math.sin(angle) / 2.0
+    assert parameter_variance(frames)["spread_shape"] == pytest.approx(wanted, rel=1e-3)

@@ -10,6 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..gaussians.gaussians import Gaussians
+from ..render.reference import rotations
+
+FACTORS = {"rotation": 2.0 * 180.0 / math.pi}
+"""From the unit of a parameter to that of its spread; a hundred for the others."""
 
 
 def parameter_variance(frames: Iterable[Gaussians]) -> dict[str, float]:
@@ -18,9 +22,10 @@ def parameter_variance(frames: Iterable[Gaussians]) -> dict[str, float]:
     Each is the root of a parameter's variance, its components added: ``spread_position`` in hundredths of the canonical
     unit (millimetres), ``spread_rotation`` in degrees, ``spread_scale`` of the logarithm in percent,
     ``spread_opacity`` and ``spread_colour`` (all twelve coefficients) in percent of full range. The position holds the
-    motion that is asked for; what the rest changes besides is what makes pictures unstable.
+    motion that is asked for; what the rest changes besides is what makes pictures unstable. A round Gaussian may turn
+    without being seen to: ``spread_shape``, of the covariance over its trace, in percent, does not count that.
 
-    Returns nothing where there are fewer than two frames. Memory: two copies of one frame's parameters.
+    Returns nothing where there are fewer than two frames. Memory: three copies of one frame's parameters.
     """
     start: dict[str, Tensor] = {}
     sums: dict[str, Tensor] = {}
@@ -40,8 +45,7 @@ def parameter_variance(frames: Iterable[Gaussians]) -> dict[str, float]:
     if count < 2:
         return {}
     spreads = {name: _spread(sums[name] / count, squares[name] / count) for name in sums}
-    factors = {"position": 100.0, "rotation": 2.0 * 180.0 / math.pi, "scale": 100.0, "opacity": 100.0, "colour": 100.0}
-    return {f"spread_{name}": factor * spreads[name] for name, factor in factors.items()}
+    return {f"spread_{name}": FACTORS.get(name, 100.0) * spread for name, spread in spreads.items()}
 
 
 def _parameters(gaussians: Gaussians, first: Float[Tensor, "n 4"] | None) -> dict[str, Float[Tensor, "n c"]]:
@@ -52,10 +56,17 @@ def _parameters(gaussians: Gaussians, first: Float[Tensor, "n 4"] | None) -> dic
     return {
         "position": gaussians.means,
         "rotation": quats,
+        "shape": _shape(gaussians),
         "scale": gaussians.scales.clamp(min=1e-8).log(),
         "opacity": gaussians.opacities[:, None],
         "colour": gaussians.sh.flatten(1),
     }
+
+
+def _shape(gaussians: Gaussians) -> Float[Tensor, "n 9"]:
+    """Return the covariances, of trace 1."""
+    axes = rotations(gaussians.quats) * (gaussians.scales / gaussians.scales.norm(dim=1, keepdim=True))[:, None, :]
+    return (axes @ axes.transpose(1, 2)).flatten(1)
 
 
 def _spread(mean: Float[Tensor, "n c"], square: Float[Tensor, "n c"]) -> float:
