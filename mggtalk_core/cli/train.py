@@ -9,6 +9,7 @@ from . import train_gaussians
 from .console import progress_bar, say
 from .train_audio import add_stage
 from .train_inpaint import add_stages
+from .train_refine import add_stage as add_refine
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -23,6 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     train_gaussians.add_stages(stages)
     add_stages(stages)
     add_stage(stages)
+    add_refine(stages)
 
 
 def run_head(arguments: argparse.Namespace) -> int:

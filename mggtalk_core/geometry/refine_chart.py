@@ -25,10 +25,11 @@ FADE_SIDE = (math.radians(105.0), math.radians(150.0))
 """Angles between which the correction fades to nothing: behind them lies the back of the head."""
 FADE_BOTTOM = (-1.3, -1.8)
 """Canonical y between which it fades: the neck."""
-FADE_TOP = (1.0, 1.3)
+FADE_TOP = (0.65, 1.05)
+"""The same above: the crown, where all sides of the chart meet."""
 SPREAD = 0.12
 """Reach of a landmark over the chart, units of 10 cm."""
-EYE_NEAR, EYE_FAR = 1.15, 2.2
+EYE_NEAR, EYE_FAR = 1.15, 1.9
 """Up to so many radii from the middle of an eyeball the lids move with it as one piece, and not at all beyond."""
 _RIGID = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -31,9 +31,9 @@ class RefineConfig:
     """Whether it sees the picture ``I_s^h`` too, or only landmarks and fit."""
 
 
-EMBEDDED = RefineConfig(grid=32, widths=(32, 48, 64), out_level=1, with_picture=True)
+EMBEDDED = RefineConfig(grid=32, widths=(24, 32, 48), out_level=1, with_picture=True)
 PAPER = RefineConfig(grid=512, widths=(64, 128, 256, 512, 512, 512), out_level=0, with_picture=True)
-CONFIGS = {"embedded": EMBEDDED, "paper": PAPER}
+CONFIGS = {"embedded": EMBEDDED, "geometry": replace(EMBEDDED, with_picture=False), "paper": PAPER}
 
 
 class RefineNet(nn.Module):
@@ -52,14 +52,19 @@ class RefineNet(nn.Module):
         self.head = nn.Conv2d(widths[config.out_level], 1, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        edge = config.grid // 2**config.out_level
+        self.always = nn.Parameter(torch.zeros(1, 1, edge, edge))
+        """What the fit gets wrong about everybody: given its own place, it is learned in a few steps."""
 
     def forward(self, features: Float[Tensor, "b c grid grid"]) -> Float[Tensor, "b 1 grid grid"]:
         """Return the correction of depth in units of 10 cm.
 
         The picture's channels are ignored by a network without them. A head and its mirror image get mirrored
-        corrections, exactly: both are read and averaged.
+        corrections, exactly, once the network is trained: both are read and averaged.
         """
         features = features[:, : self.stem.in_channels]
+        if self.training:
+            return self._read(features)
         both = self._read(torch.cat((features, mirrored(features))))
         here, there = both.chunk(2)
         return 0.5 * (here + there.flip(-1))
@@ -75,7 +80,7 @@ class RefineNet(nn.Module):
         for up, mix, skip in zip(self.up, self.mix, levels[-2::-1], strict=False):
             x = interpolate(up(relu(x)), size=skip.shape[-2:], mode="bilinear") + skip
             x = x + mix(x)
-        coarse = self.head(relu(x)).float()
+        coarse = self.head(relu(x)).float() + self.always
         return interpolate(coarse, size=(self.config.grid, self.config.grid), mode="bicubic")
 
 

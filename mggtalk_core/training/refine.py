@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ..errors import InputError
 from ..geometry.refine import DEPTH_GAIN, SHAPE_GAIN, features, write_network
 from ..geometry.refine_chart import load_chart
-from ..geometry.refine_net import CONFIGS, GEOMETRY, RefineConfig, RefineNet
+from ..geometry.refine_net import CONFIGS, GEOMETRY, RefineConfig, RefineNet, mirrored
 from ..head.model import HeadModel, load_head_model
 from ..progress import OnStep, ignore_steps
 from .loop import train
@@ -67,6 +67,12 @@ class HeadSet:
         read = features(example.fit, self._model, example.landmarks, example.picture, self._chart)
         return {"features": read, "depth": example.depth, "weight": example.weight}
 
+    def mirrored(self, head: Batch) -> Batch:
+        """Return the mirror image of a head."""
+        other = self._model.mirror
+        read = mirrored(head["features"][None])[0]
+        return {"features": read, "depth": head["depth"][other], "weight": head["weight"][other]}
+
 
 class Examples(Dataset[Batch]):
     """An endless row of heads, spoilt a little differently each time; the n-th depends on n and the seed alone."""
@@ -82,6 +88,8 @@ class Examples(Dataset[Batch]):
         """Return one head."""
         random = np.random.default_rng([self._seed, number])
         head = self._heads[int(random.integers(len(self._heads)))]
+        if random.random() < 0.5:
+            head = self._heads.mirrored(head)
         return head | {"features": spoilt_features(head["features"], random)}
 
 

@@ -34,7 +34,9 @@ from .processes import in_processes
 from .rendered_heads import HeadStudio, RenderedHead, drawn_state
 
 LAST_SEED = 999_999
-"""Heads from here on are for measuring."""
+"""Heads beyond are for measuring."""
+FIRST_VAL = 900_000
+"""Heads from here on judge a training while it runs."""
 PICTURE = 128
 """Edge of the crop that is kept."""
 GRID = 256
