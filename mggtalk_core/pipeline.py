@@ -17,6 +17,7 @@ from .clock import StageClock
 from .gaussians.calibrate import RenderFunction
 from .gaussians.gaussians import Gaussians
 from .gaussians.predict import AnalyticSequence, predict_gaussians
+from .gaussians.shipped import with_shipped_networks
 from .geometry.network_options import NetworkOptions
 from .geometry.points import HeadPoints
 from .geometry.reconstruct import reconstruct_surface
@@ -173,7 +174,8 @@ def predict(
 ) -> AnalyticSequence:
     """Turn driven points into Gaussians that meet the picture at the source pose (paper 3.2)."""
     settings = settings or Settings()
-    return predict_gaussians(portrait, driven, _renderer(settings.backend, on_step))
+    sequence = predict_gaussians(portrait, driven, _renderer(settings.backend, on_step))
+    return with_shipped_networks(sequence, portrait) if settings.learned else sequence
 
 
 def drive(head: Head, motion: Motion, settings: Settings | None = None) -> AnalyticSequence:

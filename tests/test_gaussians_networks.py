@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mggtalk_core.errors import InputError, WeightsError
+from mggtalk_core.gaussians import shipped
 from mggtalk_core.gaussians.densify import CHILD_SHRINK
 from mggtalk_core.gaussians.gaussians import Gaussians
 from mggtalk_core.gaussians.learned import coarse, dense, driven_head, mirrored_after_driving, with_networks
@@ -23,6 +24,8 @@ from mggtalk_core.head.camera import Camera
 from mggtalk_core.motion.driven import DrivenPoints
 from mggtalk_core.motion.still import still_motion
 from mggtalk_core.render.rasterize import render
+from mggtalk_core.weights.ledger import Weight
+from mggtalk_core.weights.policy import using_policy
 from tests.head_samples import FLIP_X, expression, model_head
 
 FIELDS = ("means", "quats", "scales", "opacities", "sh")
@@ -330,6 +333,23 @@ def test_weights_come_back(tmp_path, head, sequence):
     path.write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="cannot be read"):
         read_gaussians(path)
+
+
+def test_networks_are_used_when_the_ledger_knows_them(tmp_path, monkeypatch, head, sequence):
+    path = tmp_path / shipped.GAUSSIANS
+    write_gaussians(path, networks(), {})
+    row = Weight(shipped.GAUSSIANS, "test", "research only", "nothing", commercial_ok=False)
+    monkeypatch.setattr(shipped, "resolve", {path.name: path}.__getitem__)
+    monkeypatch.setattr(shipped, "LEDGER", ())
+    assert shipped.with_shipped_networks(sequence, head.portrait) is sequence
+    monkeypatch.setattr(shipped, "LEDGER", (row,))
+    learned = shipped.with_shipped_networks(sequence, head.portrait)
+    assert learned.networks is not None and learned.deform is None
+    assert difference(learned.frame(0), sequence.frame(0)) > 1e-3
+    with using_policy(commercial_safe=True):
+        assert shipped.with_shipped_networks(sequence, head.portrait) is sequence
+        monkeypatch.setattr(shipped, "LEDGER", (replace(row, commercial_ok=True),))
+        assert shipped.with_shipped_networks(sequence, head.portrait) is not sequence
 
 
 def test_symmetry_has_two_places():

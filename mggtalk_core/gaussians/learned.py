@@ -12,7 +12,6 @@ from torch import Tensor
 from ..geometry.voxel import voxel_filter
 from ..head.camera import Camera
 from ..motion.deform_net import DeformNet, Displacement, places_on_head
-from ..motion.driven import posed
 from ..motion.motion import Motion
 from ..parallel import one_thread
 from ..portrait.portrait import Portrait
@@ -30,11 +29,9 @@ _PARAMETERS = ("means", "quats", "scales", "opacities", "sh", "labels")
 
 
 @dataclass(frozen=True)
-class LearnedSequence:
-    """A `GaussianSequence` with learned offsets; what does not depend on the frame is computed once."""
+class LearnedSequence(AnalyticSequence):
+    """An `AnalyticSequence` with learned offsets; what does not depend on the frame is computed once."""
 
-    avatar: Avatar
-    motion: Motion
     networks: GaussianNetworks | None
     """None: the analytic Gaussians, on points that the deformation moves."""
     deform: DeformNet | None
@@ -43,15 +40,6 @@ class LearnedSequence:
     features: Float[Tensor, "1 f h w"] | None
     """Identity encoding ``F``."""
     displacement: Displacement | None
-
-    @property
-    def fps(self) -> float:
-        """Frames per second."""
-        return self.motion.fps
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.motion)
 
     def to(self, device: torch.device | str) -> LearnedSequence:
         """Return the same sequence on ``device``, where its frames are then computed; the sound stays where it is."""
@@ -67,10 +55,6 @@ class LearnedSequence:
         switches = self.networks.config.switches
         head = driven_head(self.avatar, self.cells, beta, gaze, self.camera(index), self.displacement, switches)
         return dense(head, self.networks.offsets(self.features, head))
-
-    def camera(self, index: int) -> Camera:
-        """Return the camera of one frame; it carries the head's pose."""
-        return posed(self.avatar.points.fit.camera, self.motion, index)
 
 
 @one_thread()
