@@ -19,7 +19,9 @@ CELL = 8
 FEWEST = 100
 """Pairs of cells that a relief can be trusted to."""
 ROUNDS = 20
-"""Rounds of reweighting; they settle within ten."""
+"""Rounds of reweighting of either kind; they settle within ten."""
+REACH = 2.0
+"""Deviation, in medians, from which on a pair of cells does not count."""
 
 
 def relief_by_normals(
@@ -32,7 +34,7 @@ def relief_by_normals(
     """Return the factor that makes a depth map as deep as the normals say, or None where they say too little.
 
     A surface ``z = distance + factor (depth - median)`` seen along the rays ``r`` has ``n . r dz/du + z n_x / f = 0``,
-    which is linear in the factor. It is found by least absolute deviations over means of cells.
+    which is linear in the factor. It is found by robust regression over means of cells.
 
     Args:
         depth: any affine function of camera depth; NaN where unknown.
@@ -75,11 +77,17 @@ def _second(values: Tensor, dim: int) -> Tensor:
 
 
 def _proportion(x: Float[Tensor, "k"], y: Float[Tensor, "k"]) -> float | None:
-    """Return the factor of ``x`` that lies nearest to ``y``, by least absolute deviations."""
+    """Return the factor of ``x`` that lies nearest to ``y``: least absolute deviations, then Tukey's weights.
+
+    A depth jumps where normals see nothing of it, always by more than they say: such places must not count at all.
+    """
     if len(x) < FEWEST or not y.abs().median() > 0:
         return None
+    least = 1e-3 * float(y.abs().median())
     factor = (x * y).sum() / (x * x).sum()
-    for _ in range(ROUNDS):
-        weight = 1.0 / (y - factor * x).abs().clamp(min=1e-3 * float(y.abs().median()))
+    for number in range(2 * ROUNDS):
+        off = (y - factor * x).abs()
+        reach = (REACH * off.median()).clamp(min=least)
+        weight = 1.0 / off.clamp(min=least) if number < ROUNDS else (1.0 - (off / reach) ** 2).clamp(min=0.0) ** 2
         factor = (weight * x * y).sum() / (weight * x * x).sum()
     return float(factor)
