@@ -225,7 +225,7 @@ def means_by(table: Table, keys: Sequence[str]) -> Table:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     short = Table(table.title, table.settings)
     for values, rows in groups.items():
-        part = Table("", rows=[{name: row[name] for name in row if name not in (*keys, "head")} for row in rows])
+        part = Table("", rows=[{name: row[name] for name in row if name not in (*keys, "head", "yaw")} for row in rows])
         means = {name: mean.value for name, mean in part.means().items()}
         short.rows.append({**dict(zip(keys, values, strict=True)), "n": len(rows), **means})
     return short

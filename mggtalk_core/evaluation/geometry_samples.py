@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry.bini import BiniOptions, Integration, integrate_normals
-from ..geometry.given_provider import fit_alignment
 from ..geometry.normals import unit
 from ..parallel import one_thread
 from ..progress import OnStep, ignore_steps
@@ -89,8 +88,9 @@ def evaluate_samples(
 ) -> tuple[Table, list[tuple[str, Float[Tensor, "3 height width"]]]]:
     """Integrate the predicted normals alone and with the predicted depth as a prior (orthographic).
 
-    ``explained`` is the share of the predicted depth's relief that the result shows, ``normal`` the mean angle in
-    degrees between the normals of the result and the predicted ones. Returns the table and a picture per sample.
+    ``explained`` is the share of the predicted depth's variance that is an affine function of the result, in percent;
+    ``normal`` the mean angle in degrees between the normals of the result and the predicted ones. Returns the table
+    and a picture per sample.
 
     Raises:
         InputError: there is no sample in ``folder``, or one cannot be read.
@@ -118,13 +118,12 @@ def _integrated(sample: Sample, on_step: OnStep) -> tuple[list[Row], list[Integr
             on_step=on_step,
         )  # fmt: skip
         seconds = time.thread_time() - start
-        aligned = fit_alignment(result.depth, sample.depth, sample.mask & result.mask)
         angle = _angles(result.depth, sample.normals)[result.mask]
         rows.append(
             {
                 "sample": sample.name,
                 "lambda": weight,
-                "explained": 100.0 * aligned.explained,
+                "explained": _explained(result.depth, sample.depth, result.mask),
                 "normal": float(angle[torch.isfinite(angle)].mean()),
                 "energy": result.energy[-1] if result.energy else None,
                 "rounds": len(result.energy),
@@ -133,6 +132,11 @@ def _integrated(sample: Sample, on_step: OnStep) -> tuple[list[Row], list[Integr
         )
         results.append(result)
     return rows, results
+
+
+def _explained(depth: Tensor, target: Tensor, mask: Bool[Tensor, "height width"]) -> float:
+    known = mask & torch.isfinite(depth)
+    return 100.0 * float(torch.corrcoef(torch.stack((depth[known], target[known])))[0, 1] ** 2)
 
 
 def _to_scale(sample: Sample) -> Float[Tensor, "height width"]:
