@@ -328,20 +328,24 @@ def test_an_eye_that_is_turned_away_is_left_alone():
     assert facing(MOUTH, guide.source) == 1.0
 
 
+def plus(place, value):
+    return np.full((*place.size, 3), value, np.float32)
+
+
 @pytest.mark.parametrize("place", PLACES, ids=("left eye", "right eye", "mouth"))
 def test_a_patch_is_put_back_where_it_was_cut(turned, place):
     picture = pictures().permute(1, 2, 0).contiguous().numpy()
     patch = cut(place, turned.guide, turned.driven, picture, cut_source(place, turned.guide, picture, 2), 2)
     change = np.full((512, 512, 3), 0.5, np.float32)
-    paste(change, place, patch, patch.composite + 0.25, 1.0)
+    paste(change, place, patch.to_patch, plus(place, 0.25), 1.0)
     center = turned.driven.landmarks[list(place.corners), :2].mean(dim=0).int().tolist()
     assert change[center[1], center[0]] == pytest.approx(0.25, abs=1e-4)
     assert (change > 0.499).mean() > 0.9 and change.min() > 0.249 and change.max() < 0.501
     still = np.zeros((512, 512, 3), np.float32)
-    paste(still, place, patch, patch.composite, 1.0)
+    paste(still, place, patch.to_patch, plus(place, 0.0), 1.0)
     assert not still.any()
     half = np.zeros((512, 512, 3), np.float32)
-    paste(half, place, patch, patch.composite + 0.25, 0.5)
+    paste(half, place, patch.to_patch, plus(place, 0.25), 0.5)
     assert half[center[1], center[0]] == pytest.approx(0.125, abs=1e-4)
 
 
@@ -358,7 +362,7 @@ def test_a_patch_outside_the_picture_is_left_out(turned):
     head = turned.guide.driven(turned.beta, turned.gaze, far)
     patch = cut(MOUTH, turned.guide, head, picture, cut_source(MOUTH, turned.guide, picture, 2), 2)
     change = np.zeros((512, 512, 3), np.float32)
-    paste(change, MOUTH, patch, patch.composite + 0.25, 1.0)
+    paste(change, MOUTH, patch.to_patch, plus(MOUTH, 0.25), 1.0)
     assert not change.any()
 
 

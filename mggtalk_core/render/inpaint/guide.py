@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...head.camera import Camera
@@ -14,7 +14,7 @@ from ...head.head_fit import HeadFit
 from ...head.landmark_model import IRISES
 from ...head.model import HeadModel
 from ...head.parts import Part
-from ...head.zbuffer import interpolate, rasterize_mesh
+from ...head.zbuffer import rasterize_mesh
 from ...motion.deform import model_vertices
 from ...record import Record
 from ..pinholes import push_pull
@@ -106,8 +106,25 @@ class HeadGuide:
         scale = torch.tensor([1.0 / extent, 1.0 / abs(extent), 1.0 / abs(extent)])
         rest = (self.model.mean - origin) * scale
         values = torch.cat((torch.ones_like(depth), rest, flow, self._fixed), dim=1)
-        _, triangle, weights = rasterize_mesh(torch.cat((place, depth), dim=1), self.model.triangles, size[1], size[0])
-        return interpolate(values, self.model.triangles, triangle, weights)
+        return draw(torch.cat((place, depth), dim=1), values, self.model.triangles, size)
+
+
+def draw(
+    vertices: Float[Tensor, "v 3"], values: Float[Tensor, "v c"], triangles: Int[Tensor, "f 3"], size: tuple[int, int]
+) -> Float[Tensor, "c height width"]:
+    """Return the values of a mesh's vertices drawn on a grid of ``size`` (height, width), zero where it is not.
+
+    The same as `rasterize_mesh` and `interpolate`, without the triangles that lie beside or between the pixels.
+    """
+    from .kernels import may_cover, spread_values
+
+    corners, indices = vertices.float().contiguous().numpy(), triangles.contiguous().numpy()
+    kept = np.empty_like(indices)
+    kept = kept[: may_cover(corners, indices, size[1], size[0], kept)]
+    _, triangle, weights = rasterize_mesh(vertices, torch.from_numpy(kept), size[1], size[0])
+    maps = np.empty((values.shape[1], *size), np.float32)
+    spread_values(values.float().contiguous().numpy(), kept, triangle.numpy(), weights.numpy(), maps)
+    return torch.from_numpy(maps)
 
 
 def _iris(model: HeadModel) -> Float[Tensor, "v"]:

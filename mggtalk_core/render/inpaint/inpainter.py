@@ -45,9 +45,13 @@ def surroundings(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
 
     Beyond, the frame is the picture itself: whatever changed there would only flicker.
     """
+    return enlarged(surroundings_coarse(alpha), *alpha.shape[-2:])
+
+
+def surroundings_coarse(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h/16 w/16"]:
+    """Return `surroundings` on a coarse grid."""
     coarse = functional.max_pool2d(functional.avg_pool2d(alpha, 16), 7, stride=1, padding=3)
-    soft = functional.avg_pool2d(coarse, 5, stride=1, padding=2, count_include_pad=False)
-    return enlarged(soft, *alpha.shape[-2:])
+    return functional.avg_pool2d(coarse, 5, stride=1, padding=2, count_include_pad=False)
 
 
 class PatchRefiner(nn.Module):

@@ -151,7 +151,11 @@ def feather(place: Place) -> Float[np.ndarray, "h w"]:
 
 
 def paste(
-    change: Float[np.ndarray, "512 512 3"], place: Place, patch: Patch, refined: Float[Tensor, "3 h w"], share: float
+    change: Float[np.ndarray, "512 512 3"],
+    place: Place,
+    to_patch: np.ndarray,
+    delta: Float[np.ndarray, "h w 3"],
+    share: float,
 ) -> None:
     """Put the change of a patch in place of that of the whole (``change``, changed in place), softly at its rim.
 
@@ -161,17 +165,16 @@ def paste(
     import cv2
 
     weight = feather(place) * np.float32(share)
-    delta = (refined - patch.composite).permute(1, 2, 0).float().cpu().numpy() * weight[..., None]
     height, width = place.size
     corners = np.array([[0.0, 0.0, 1.0], [width, 0.0, 1.0], [0.0, height, 1.0], [width, height, 1.0]])
-    back = invert(patch.to_patch)
+    back = invert(to_patch)
     spots = corners @ back.T
     x0, y0 = np.clip(np.floor(spots.min(axis=0)), 0, change.shape[1::-1]).astype(int)
     x1, y1 = np.clip(np.ceil(spots.max(axis=0)), 0, change.shape[1::-1]).astype(int)
     if x1 <= x0 or y1 <= y0:
         return
     back[:, 2] -= (x0, y0)
-    layers = np.dstack((delta, weight))
+    layers = np.dstack((delta * weight[..., None], weight))
     laid = cv2.warpAffine(layers, to_indices(back), (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
     window = change[y0:y1, x0:x1]
     window *= 1.0 - laid[..., 3:]

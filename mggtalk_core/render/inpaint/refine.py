@@ -16,6 +16,7 @@ from ...head.model import HeadModel
 from ...portrait.portrait import Portrait
 from ...weights.policy import current_policy
 from ..composite import Layers
+from .fast import patch_change, whole_change
 from .guide import DrivenHead, HeadGuide, whole_guide
 from .networks import Networks, best_precision, load_networks
 from .patches import PLACES, Place, SourcePatch, cut, cut_source, facing, paste
@@ -61,16 +62,18 @@ class Refiner:
         *,
         device: torch.device | str = "cpu",
         precision: torch.dtype | None = None,
+        plain: bool = False,
     ) -> None:
         """Prepare what does not change from frame to frame; ``source`` is the portrait's crop.
 
-        ``precision`` is the machine's best when None.
+        ``precision`` is the machine's best when None; ``plain`` does without compiled loops, as CUDA devices do.
         """
         self._device, self._precision = torch.device(device), precision or best_precision(device)
+        self._fast = self._device.type == "cpu" and not plain
         self._guide = HeadGuide(model.to("cpu"), fit.to("cpu"))
         self._networks = {part: self._ready(network) for part, network in networks.items().items()}
         self._source = source[None].float().to(self._device)
-        picture = _to_numpy(source)
+        self._picture = picture = _to_numpy(source)
         self._places: list[tuple[Place, SourcePatch]] = []
         for place in PLACES:
             if place.part in self._networks:
@@ -103,19 +106,24 @@ class Refiner:
         head = self._guide.driven(beta.cpu(), gaze.cpu(), camera.to("cpu"))
         with torch.inference_mode():
             picture = _to_numpy(composite)
-            change = _to_numpy(self._mended(composite, alpha, layer, head)) - picture
+            change = self._mended(composite, picture, alpha, layer, head)
             for place, source in self._places:
                 self._refine(place, source, head, picture, change)
-        change *= border_window(change.shape[0])
-        return torch.from_numpy((picture + change).clip(0.0, 1.0)).permute(2, 0, 1).to(composite)
+        return self._finished(picture, change).to(composite)
 
-    def _mended(self, composite: Tensor, alpha: Tensor, layer: Tensor, head: DrivenHead) -> Float[Tensor, "3 512 512"]:
+    def _mended(
+        self, composite: Tensor, picture: Float[np.ndarray, "512 512 3"], alpha: Tensor, layer: Tensor, head: DrivenHead
+    ) -> Float[np.ndarray, "512 512 3"]:
+        """Return what the whole's network changes; ``picture`` is the composite once more."""
         network = self._networks.get("whole")
         if network is None:
-            return composite
+            return np.zeros_like(picture)
         guide = whole_guide(self._guide, head, alpha, network.config.stem)
+        if self._fast:
+            cover = alpha.detach().float().cpu()
+            return whole_change(network, picture, cover, _to_numpy(layer), self._picture, guide)
         pictures = [each[None].float().to(self._device) for each in (composite, alpha, layer)]
-        return network(*pictures, self._source, guide[None].to(self._device))[0]
+        return _to_numpy(network(*pictures, self._source, guide[None].to(self._device))[0]) - picture
 
     def _refine(
         self,
@@ -131,17 +139,39 @@ class Refiner:
             return
         network = self._networks[place.part]
         patch = cut(place, self._guide, head, picture, source, network.config.stem)
-        inputs = (each[None].to(self._device) for each in (patch.composite, patch.source, patch.guide))
-        paste(change, place, patch, network(*inputs)[0].cpu(), share)
+        if self._fast:
+            delta = patch_change(network, patch.composite, patch.source, patch.guide)
+        else:
+            inputs = (each[None].to(self._device) for each in (patch.composite, patch.source, patch.guide))
+            delta = _to_numpy(network(*inputs)[0].cpu() - patch.composite)
+        paste(change, place, patch.to_patch, delta, share)
+
+    def _finished(
+        self, picture: Float[np.ndarray, "512 512 3"], change: Float[np.ndarray, "512 512 3"]
+    ) -> Float[Tensor, "3 512 512"]:
+        if not self._fast:
+            changed = picture + change * border_window(change.shape[0])
+            return torch.from_numpy(changed.clip(0.0, 1.0)).permute(2, 0, 1)
+        from .kernels import finish
+
+        image = np.empty((3, *picture.shape[:2]), np.float32)
+        finish(picture, change, border_ramp(change.shape[0]), image)
+        return torch.from_numpy(image)
 
 
 @cache
 def border_window(size: int) -> Float[np.ndarray, "size size 1"]:
     """Return 1 inside and 0 at the crop's border, where it must meet the picture around it."""
+    ramp = border_ramp(size)
+    return np.minimum(ramp, ramp[:, None])[..., None]
+
+
+@cache
+def border_ramp(size: int) -> Float[np.ndarray, "size"]:
+    """Return `border_window` along a line through the middle."""
     place = np.arange(size, dtype=np.float32) + 0.5
     t = np.clip((np.minimum(place, size - place) - 1.0) / _BORDER, 0.0, 1.0)
-    ramp = t * t * (3.0 - 2.0 * t)
-    return np.minimum(ramp, ramp[:, None])[..., None]
+    return t * t * (3.0 - 2.0 * t)
 
 
 def _to_numpy(image: Float[Tensor, "3 h w"]) -> Float[np.ndarray, "h w 3"]:

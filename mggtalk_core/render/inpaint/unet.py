@@ -71,13 +71,17 @@ class Veil:
     @classmethod
     def of(cls, layer: Float[Tensor, "b 3 h w"], alpha: Float[Tensor, "b 1 h w"]) -> Veil:
         """Return the veil around a head's coverage ``alpha``: it falls within a dozen pixels."""
-        coarse = functional.max_pool2d(functional.avg_pool2d(alpha, 4), 3, stride=1, padding=1)
-        near = functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
-        return cls(layer, enlarged(near, *alpha.shape[-2:]))
+        return cls(layer, enlarged(veil_coarse(alpha), *alpha.shape[-2:]))
 
     def __call__(self, shown: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """Return what may be seen of a look-up in the source."""
         return torch.lerp(self.layer, shown, self.near)
+
+
+def veil_coarse(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h/4 w/4"]:
+    """Return how near the driven head is, on a coarse grid; see `Veil`."""
+    coarse = functional.max_pool2d(functional.avg_pool2d(alpha, 4), 3, stride=1, padding=1)
+    return functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
 
 
 class UNet(nn.Module):
@@ -114,9 +118,15 @@ class UNet(nn.Module):
         self, pictures: Sequence[Float[Tensor, "b _ height width"]], guide: Float[Tensor, "b g h w"]
     ) -> Correction:
         """Return the correction; height and width are multiples of ``stem`` times 2 per level."""
+        kind = self.stem.weight.dtype
+        return self.corrected(torch.cat([picture.to(kind) for picture in pictures], dim=1) - 0.5, guide)
+
+    def corrected(
+        self, pictures: Float[Tensor, "b p height width"], guide: Float[Tensor, "b g h w"]
+    ) -> Correction:
+        """Return the correction; ``pictures`` are stacked, with 0 in the middle of their range."""
         kind = self.stem.weight.dtype  # half precision where the processor knows it
-        pictures = torch.cat([picture.to(kind) for picture in pictures], dim=1) - 0.5
-        guide = guide.to(kind)
+        pictures, guide = pictures.to(kind), guide.to(kind)
         x = self.stem(pictures) + self.guide(guide)  # [B, w0, H/stem, W/stem]
         skips = []
         for shrink, block in zip(self.shrink, self.down, strict=True):
@@ -145,7 +155,7 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return ``x`` and a little more."""
-        return x + self.scale * self.second(functional.relu(self.first(functional.relu(x))))
+        return torch.addcmul(x, self.scale, self.second(functional.relu(self.first(functional.relu(x)), inplace=True)))
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:
