@@ -9,7 +9,14 @@ from mggtalk_core.errors import InputError, WeightsError
 from mggtalk_core.gaussians import shipped
 from mggtalk_core.gaussians.densify import CHILD_SHRINK
 from mggtalk_core.gaussians.gaussians import Gaussians
-from mggtalk_core.gaussians.learned import coarse, dense, driven_head, mirrored_after_driving, with_networks
+from mggtalk_core.gaussians.learned import (
+    coarse,
+    dense,
+    dense_in_place,
+    driven_head,
+    mirrored_after_driving,
+    with_networks,
+)
 from mggtalk_core.gaussians.networks.cells import Cells
 from mggtalk_core.gaussians.networks.config import ABLATIONS, CONFIGS, EMBEDDED, PAPER, Switches
 from mggtalk_core.gaussians.networks.densify import REACH
@@ -207,7 +214,20 @@ def test_every_parent_has_a_child(sequence, head):
     assert torch.allclose(small.scales[:parents] * CHILD_SHRINK, large.scales[:parents], rtol=1e-6)
     assert torch.equal(small.scales[parents:], large.scales[parents:count])  # interior Gaussians are never split
     away = (large.means[count:] - sequence.frame(0).means[count:]).abs().amax(dim=1)
+    assert torch.equal(large.scales[count:], large.scales[:parents])
+    assert torch.equal(large.quats[count:], large.quats[:parents])
     assert 0.0 < float(away.detach().max()) and bool((away <= REACH * seen.analytic.scales[:parents].amax(dim=1)).all())
+
+
+def test_the_fast_way_is_the_plain_one(sequence, head):
+    made = networks()
+    with torch.no_grad():
+        seen = driven(sequence, made)
+        offsets = made([seen], [image(head)])[0]
+        plain = dense(seen, offsets)
+        fast = dense_in_place(seen, offsets)
+    # The products of children's places are added in one step instead of two.
+    assert difference(plain, fast) < 1e-6 and torch.equal(plain.labels, fast.labels)
 
 
 def test_without_densification_there_are_no_children(sequence, head):
@@ -237,19 +257,24 @@ def test_cells_of_pixels_are_the_position_map(head):
     wanted = torch.zeros(3, 512, 512)
     wanted[:, row, column] = points.positions[: points.visible_count].T
     assert torch.equal(cells.picture(points.positions, cells.visible), wanted)
-    assert torch.equal(cells.spread(wanted, (3,))[0], points.positions[: points.visible_count])
-    twins = points.positions[points.visible_count : points.visible_count + points.mirrored_count]
-    there = cells.picture(points.positions, cells.mirrored)[:, row, column].T[points.mirror_of]
-    assert torch.equal(there, twins)
+    seen = points.visible_count + points.mirrored_count
+    twins = points.positions[points.visible_count : seen]
+    other = cells.picture(points.positions, cells.mirrored)
+    # Two visible points may have a twin each in one cell of the mirrored half only where a cell is no pixel.
+    assert torch.equal(cells.spread(torch.stack((wanted, other)), (3,))[0], points.positions[:seen])
+    assert torch.equal(other[:, row, column].T[points.mirror_of], twins)
 
 
 def test_between_cells_maps_are_linear(head):
     cells = Cells.of(head.points, 8)
     middle = (torch.arange(64) + 0.5) * 8 - 0.5
     ramp = torch.stack((middle.expand(64, 64), middle[:, None].expand(64, 64)))
-    read = cells.spread(ramp, (1, 1))
-    inside = ((head.points.pixel > 4) & (head.points.pixel < 507)).all(dim=1)
-    assert torch.allclose(torch.cat(read, dim=1)[inside], head.points.pixel[inside].float(), atol=1e-3)
+    read = torch.cat(cells.spread(torch.stack((ramp, -ramp)), (1, 1)), dim=1)
+    pixel = torch.cat((head.points.pixel, -head.points.pixel[head.points.mirror_of])).float()
+    inside = ((pixel.abs() > 4) & (pixel.abs() < 507)).all(dim=1)
+    assert torch.allclose(read[inside], pixel[inside], atol=1e-3)
+    has = cells.twins >= 0
+    assert torch.allclose(cells.at_twins(ramp)[has], head.points.pixel[cells.twins[has]].float(), atol=1e-3)
     assert torch.allclose(cells.weights.sum(dim=1), torch.ones(len(cells.weights)), atol=1e-6)
 
 
@@ -291,8 +316,9 @@ def test_both_configs_build_and_take_a_step(name):
         visible = made.decoder(features, points, 0.9 * points, betas)[:, 0]
         mirrored = made.mirrored(features, points[:, 0], points[:, 0], betas, reflected)
         places, more = made.densifier(features, visible)
-        assert visible.shape == mirrored.shape == more.shape == truth.shape and places.shape == (1, 3, 16, 16)
-        terms = ((visible - truth), (mirrored - truth), (visible + more - truth), places - 1.0)
+        assert visible.shape == mirrored.shape == truth.shape
+        assert (places.shape, more.shape) == ((1, 3, 16, 16), (1, 13, 16, 16))
+        terms = ((visible - truth), (mirrored - truth), (visible[:, 7:] + more - truth[:, 7:]), places - 1.0)
         return sum(term.square().mean() for term in terms)
 
     optimiser = torch.optim.Adam(made.parameters(), 1e-4)

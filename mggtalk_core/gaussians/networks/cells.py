@@ -30,9 +30,12 @@ class Cells(Record):
     """The same of the mirrored points, rows of all points."""
     twins: Int[Tensor, "cells"]
     """Row of the visible point that ``mirrored`` mirrors; -1 where there is none."""
-    corners: Int[Tensor, "f k"]
-    """Cells around every visible point: four, or the one of its pixel where cells are pixels."""
-    weights: Float[Tensor, "f k"]
+    corners: Int[Tensor, "seen k"]
+    """Cells around every visible and mirrored point: four, or the one of its pixel where cells are pixels.
+
+    Mirrored points count on from the last cell: theirs is a grid of its own.
+    """
+    weights: Float[Tensor, "seen k"]
 
     @classmethod
     def of(cls, points: HeadPoints, cell: int) -> Cells:
@@ -44,25 +47,36 @@ class Cells(Record):
         twins = torch.where(has, twin[mirrored.clamp(min=0)] if len(twin) else mirrored, -1)
         rows = torch.where(has, mirrored + points.visible_count, -1)
         corners, weights = _around(points.pixel, grid, cell)
-        return cls(grid, visible, rows, twins, corners, weights)
+        corners = torch.cat((corners, corners[twin] + grid * grid))
+        return cls(grid, visible, rows, twins, corners, torch.cat((weights, weights[twin])))
 
     def picture(self, values: Float[Tensor, "n c"], rows: Int[Tensor, "cells"]) -> Float[Tensor, "c h w"]:
         """Return the values of the points that stand for the cells as a map; 0 where there is none."""
         there = values[rows.clamp(min=0)] * (rows >= 0)[:, None]  # [cells, C]
         return there.T.unflatten(1, (self.grid, self.grid))  # [C, H, W]
 
-    def spread(
-        self, values: Float[Tensor, "c h w"], widths: Sequence[int], rows: Int[Tensor, "m"] | None = None
-    ) -> tuple[Float[Tensor, "m _"], ...]:
-        """Return a map at the visible points (all, or those of ``rows``), bilinear between the cells' middles.
+    def spread(self, maps: Float[Tensor, "2 c h w"], widths: Sequence[int]) -> tuple[Float[Tensor, "seen _"], ...]:
+        """Return the maps of both halves at their points, bilinear between the cells' middles.
 
         ``widths``: how many channels go into each of the results.
         """
-        corners, weights = (self.corners, self.weights) if rows is None else (self.corners[rows], self.weights[rows])
-        tables = [part.flatten(1).T.contiguous() for part in values.split(widths)]  # [cells, _] each
-        if corners.shape[1] == 1:
-            return tuple(table[corners[:, 0]] for table in tables)
-        return tuple(embedding_bag(corners, table, per_sample_weights=weights, mode="sum") for table in tables)
+        tables = [part.transpose(0, 1).flatten(1).T for part in maps.split(widths, dim=1)]  # [2 * cells, _] each
+        return tuple(_looked_up(table, self.corners, self.weights) for table in tables)
+
+    def at_twins(self, values: Float[Tensor, "c h w"]) -> Float[Tensor, "cells c"]:
+        """Return the visible half's map at the points that `twins` names; anything where there is none."""
+        rows = self.twins.clamp(min=0)
+        return _looked_up(values.flatten(1).T, self.corners[rows], self.weights[rows])
+
+
+def _looked_up(
+    table: Float[Tensor, "rows c"], corners: Int[Tensor, "m k"], weights: Float[Tensor, "m k"]
+) -> Float[Tensor, "m c"]:
+    if corners.shape[1] == 1:
+        return table[corners[:, 0]]
+    # A column alone counts as contiguous whatever its strides, and then takes torch's slow way.
+    table = table.clone(memory_format=torch.contiguous_format)
+    return embedding_bag(corners, table, per_sample_weights=weights, mode="sum")
 
 
 def _standing(pixel: Int[Tensor, "m 2"], grid: int, cell: int) -> Int[Tensor, "cells"]:

@@ -81,7 +81,7 @@ class GaussianConfig:
 
 
 EMBEDDED = GaussianConfig(
-    cell=8, features=16, encoder=(32, 48, 64), decoder=(32, 48, 64), blocks=1, mirrored=16, mirrored_blocks=1,
+    cell=8, features=16, encoder=(32, 48, 64), decoder=(24, 48, 64), blocks=1, mirrored=8, mirrored_blocks=1,
     densify=16, displacement=True,
 )  # fmt: skip
 """Real time on two cores: the grid has 64x64 cells, between which offsets are interpolated."""

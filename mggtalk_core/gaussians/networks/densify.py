@@ -9,12 +9,12 @@ from torch.nn.functional import relu
 
 from .config import GaussianConfig
 from .layers import silence, start
-from .offsets import TOTAL
+from .offsets import TOTAL, WIDTHS
 
-PLACE = 3
-"""Numbers by which a child is moved: canonical axes, in its parent's largest standard deviation."""
+CHILD = (3, WIDTHS[2], WIDTHS[3])
+"""Numbers of a child's place, colour and opacity; size and rotation are its parent's: both lie on one surface."""
 REACH = 4.0
-"""A child stays within this many of them of the place where it starts."""
+"""A child stays within this many of its parent's largest standard deviations of the place where it starts."""
 
 
 class Densifier(nn.Module):
@@ -23,14 +23,16 @@ class Densifier(nn.Module):
     def __init__(self, config: GaussianConfig) -> None:
         super().__init__()
         self.enter = nn.Conv2d(config.features + TOTAL, config.densify, 1)
-        self.leave = nn.Conv2d(config.densify, PLACE + TOTAL, 1)
+        self.leave = nn.Conv2d(config.densify, sum(CHILD), 1)
         start(self)
         silence(self.leave)
 
     def forward(
         self, features: Float[Tensor, "b f h w"], offsets: Float[Tensor, "b 20 h w"]
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 20 h w"]]:
-        """Return the children's place and their parameters' offsets, both relative to their parents'."""
-        said = self.leave(relu(self.enter(torch.cat((features, offsets), dim=1))))  # [B, 23, H, W]
-        place, more = said.split((PLACE, TOTAL), dim=1)
-        return REACH * torch.tanh(place / REACH), more
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 13 h w"]]:
+        """Return by how many standard deviations children are moved (canonical axes), and their colour and opacity.
+
+        Both are relative to where they start and to what their parents have become.
+        """
+        said = self.leave(relu(self.enter(torch.cat((features, offsets), dim=1))))  # [B, 16, H, W]
+        return REACH * torch.tanh(said[:, :3] / REACH), said[:, 3:]

@@ -18,7 +18,7 @@ from ..gaussians import Gaussians
 from .cells import Cells
 from .config import GaussianConfig, Switches
 from .decoder import GaussianDecoder
-from .densify import PLACE, Densifier
+from .densify import CHILD, Densifier
 from .encoder import IdentityEncoder
 from .mirrored import MirroredDecoder
 from .offsets import WIDTHS, Parts, apply_offsets, parameters, reflect
@@ -47,14 +47,22 @@ class DrivenHead(Record):
 
 
 @dataclass(frozen=True)
+class Children:
+    """How children differ from where they start; what their parents have learned is in it."""
+
+    places: Float[Tensor, "seen 3"]
+    """By how many of its parent's largest standard deviations each is moved, canonical axes."""
+    colours: Float[Tensor, "seen 12"]
+    odds: Float[Tensor, "seen 1"]
+
+
+@dataclass(frozen=True)
 class Offsets:
     """What the networks say about the visible and the mirrored Gaussians."""
 
     parents: Parts
-    children: Parts | None
-    """Relative to the analytic children, their parents' share included; None without densification."""
-    places: Float[Tensor, "seen 3"] | None
-    """By how many of its parent's largest standard deviations each child is moved, canonical axes."""
+    children: Children | None
+    """None without densification."""
 
 
 class GaussianNetworks(nn.Module):
@@ -96,7 +104,7 @@ class GaussianNetworks(nn.Module):
     def _reflected(self, head: DrivenHead, offsets: Float[Tensor, "20 h w"]) -> Float[Tensor, "20 h w"]:
         """Return the reflected parameters of ``G_d`` in the cells of the mirrored points."""
         cells, twins = head.cells, head.cells.twins.clamp(min=0)
-        standing = apply_offsets(taken(head.analytic, twins), cells.spread(offsets, WIDTHS, twins))
+        standing = apply_offsets(taken(head.analytic, twins), cells.at_twins(offsets).split(WIDTHS, dim=-1))
         there = (cells.twins >= 0)[:, None]
         return (reflect(parameters(standing)) * there).T.unflatten(1, (cells.grid, cells.grid))
 
@@ -111,21 +119,13 @@ class GaussianNetworks(nn.Module):
         """Carry maps over to the points, and let every point have its child's share of them."""
         if follows:  # s^s = s + D_s^s: what D_gs has added to s is reflected with it
             mirrored = mirrored + reflect(visible.flatten(1).T).T.view_as(visible)
-        if self.densifier is None:
-            return Offsets(self._at_points(head, visible, mirrored, WIDTHS), None, None)
         both = torch.stack((visible, mirrored))  # [2, 20, H, W]
+        if self.densifier is None:
+            return Offsets(head.cells.spread(both, WIDTHS), None)
         places, more = self.densifier(features.expand(2, -1, -1, -1), both)
-        known = torch.cat((both, both + more.float(), places.float()), dim=1)  # [2, 43, H, W]
-        said = self._at_points(head, known[0], known[1], (*WIDTHS, *WIDTHS, PLACE))
-        return Offsets(said[:4], said[4:8], said[8])
-
-    def _at_points(
-        self, head: DrivenHead, visible: Float[Tensor, "c h w"], mirrored: Float[Tensor, "c h w"], widths: Sequence[int]
-    ) -> tuple[Float[Tensor, "seen _"], ...]:
-        """Return both maps at their points, visible ones first."""
-        twin = head.avatar.points.mirror_of.long()
-        seen, unseen = head.cells.spread(visible, widths), head.cells.spread(mirrored, widths, twin)
-        return tuple(torch.cat(halves) for halves in zip(seen, unseen, strict=True))
+        known = torch.cat((both, places.float(), both[:, -more.shape[1] :] + more.float()), dim=1)  # [2, 36, H, W]
+        said = head.cells.spread(known, (*WIDTHS, *CHILD))
+        return Offsets(said[:4], Children(*said[4:]))
 
 
 def taken(gaussians: Gaussians, rows: Tensor | slice) -> Gaussians:

@@ -33,15 +33,21 @@ def apply_offsets(gaussians: Gaussians, offsets: Parts) -> Gaussians:
     scale, turn, colour, odds = offsets
     return replace(
         gaussians,
-        scales=gaussians.scales * scale.clamp(-LARGEST, LARGEST).exp(),
+        scales=gaussians.scales * bounded(scale),
         quats=normalize(gaussians.quats + turn, dim=-1),
         sh=gaussians.sh + colour.unflatten(-1, (4, 3)),
-        opacities=_with_odds(gaussians.opacities, odds[:, 0].clamp(-LARGEST, LARGEST).exp()),
+        opacities=with_odds(gaussians.opacities, odds),
     )
 
 
-def _with_odds(opacity: Float[Tensor, "n"], factor: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """Return ``sigmoid(logit(opacity) + log(factor))``, also where the opacity is 0 or 1 and has no logit."""
+def bounded(offset: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Return the factor that an offset of a logarithm stands for."""
+    return offset.clamp(-LARGEST, LARGEST).exp()
+
+
+def with_odds(opacity: Float[Tensor, "n"], offset: Float[Tensor, "n 1"]) -> Float[Tensor, "n"]:
+    """Return ``sigmoid(logit(opacity) + offset)``, also where the opacity is 0 or 1 and has no logit."""
+    factor = bounded(offset[:, 0])
     return opacity * factor / (1.0 + opacity * (factor - 1.0))
 
 
