@@ -9,12 +9,15 @@ import torch
 
 from mggtalk_core.cli.train_gaussians import ABLATED
 from mggtalk_core.errors import InputError
-from mggtalk_core.evaluation.metrics import ssim
+from mggtalk_core.evaluation.metrics import psnr, ssim
 from mggtalk_core.gaussians.avatar import build_avatar
+from mggtalk_core.gaussians.frame import frame_gaussians
 from mggtalk_core.gaussians.networks.config import ABLATIONS, EMBEDDED, Switches
 from mggtalk_core.gaussians.networks.model import HeadImage, read_gaussians
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.motion.deform import bind_points
+from mggtalk_core.render.rasterize import render
+from mggtalk_core.training import sitters
 from mggtalk_core.training.gaussians import RUN, GaussianExamples, GaussianStage, train_gaussians
 from mggtalk_core.training.head_losses import HeadLoss, at_size, ssim_loss
 from mggtalk_core.training.loop import train
@@ -156,6 +159,20 @@ def test_the_untrained_dense_render_is_the_analytic_head(pairs, build):
     assert float((made[0, 1][:, clear] - backdrop).abs().mean()) < 0.01
 
 
+def test_half_precision_moves_no_point(pairs, build):
+    stage = stage_of(pairs, build)
+    batch = batch_of(stage)
+    with torch.no_grad():
+        full = stage.made(stage.network, batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = stage.made(stage.network, batch)
+            terms = stage.losses(half, batch, None, 0)
+    assert torch.allclose(half, full, atol=1e-5)
+    assert float(sum(terms.values())) == pytest.approx(
+        float(sum(stage.losses(full, batch, None, 0).values())), rel=1e-4
+    )
+
+
 def test_steps_bring_the_render_nearer(pairs, build):
     stage = stage_of(pairs, build)
     batch = batch_of(stage)
@@ -238,9 +255,9 @@ def test_sitters_are_built_once_and_forgotten_in_turn(pairs, build):
         return build(pair, switches)
 
     many = Shards([replace(pairs[0], identity=str(k)) for k in range(3)])
-    sitters = Sitters(many, SMALL, kept=2, build=counted)
+    kept = Sitters(many, SMALL, kept=2, build=counted)
     for index in (0, 1, 0, 2, 0, 1):
-        sitters.of_pair(index)
+        kept.of_pair(index)
     assert built == ["0", "1", "2", "1"]
 
 
@@ -251,6 +268,26 @@ def test_a_pair_s_portrait_shows_its_source(pairs, face_networks):
     assert torch.equal(portrait.landmarks, pairs[0].source_landmarks)
     nose = portrait.landmarks[4, :2].int()
     assert float(portrait.matte[0, nose[1], nose[0]]) > 0.9 and float(portrait.matte[0, 2, 2]) < 0.1
+
+
+def test_an_avatar_of_a_pair_shows_its_source(pairs, face_networks, monkeypatch):
+    refinements = []
+
+    def noted(portrait, fit, model):
+        refinements.append(fit)
+        return fit
+
+    monkeypatch.setattr(sitters, "refined", noted)
+    avatar, image = sitters.avatar_of(pairs[0], Switches(refinement=False, symmetry=False))
+    assert avatar.points.mirrored_count == 0 and not refinements
+    fit = avatar.points.fit
+    with torch.no_grad():
+        gaussians = frame_gaussians(avatar, fit.beta_s, fit.gaze)
+        shown = render(gaussians, fit.camera, torch.full((3,), 0.5), backend="numba").rgb
+    wanted = image.crop * image.matte + 0.5 * (1.0 - image.matte)
+    assert psnr(shown, wanted, image.matte) > 25.0
+    sitters.avatar_of(pairs[0], Switches())
+    assert len(refinements) == 1
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):

@@ -19,6 +19,8 @@ from ..gaussians.networks.config import GaussianConfig, Switches
 from ..gaussians.networks.model import HeadImage
 from ..geometry.points import HeadPoints, Label
 from ..geometry.reconstruct import reconstruct_surface
+from ..geometry.refine import WEIGHTS as REFINEMENT
+from ..geometry.refine import refined_fit
 from ..geometry.symmetry import OPAQUE, symmetric_geometry
 from ..head.camera import Camera
 from ..head.head_fit import HeadFit
@@ -32,6 +34,7 @@ from ..portrait.parsing import Parser, resample
 from ..portrait.portrait import CROP_SIZE, Portrait
 from ..portrait.warp import Region
 from ..render.rasterize import render
+from ..weights.ledger import LEDGER
 from .pairs import Pair, PairSet
 
 
@@ -106,8 +109,9 @@ def portrait_of(pair: Pair) -> Portrait:
 
 
 def refined(portrait: Portrait, fit: HeadFit, model: HeadModel) -> HeadFit:
-    """Return the fit as the refinement network corrects it (eq. 2); unchanged where there are no weights."""
-    return fit
+    """Return the fit as the refinement network corrects it (eq. 2); as it is while the ledger knows no such weights."""
+    known = any(weight.name == REFINEMENT for weight in LEDGER)
+    return refined_fit(portrait, fit, model) if known else fit
 
 
 def switched(points: HeadPoints, portrait: Portrait, model: HeadModel, switches: Switches) -> HeadPoints:
