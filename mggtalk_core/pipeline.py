@@ -21,6 +21,7 @@ from .gaussians.shipped import with_shipped_networks
 from .geometry.network_options import NetworkOptions
 from .geometry.points import HeadPoints
 from .geometry.reconstruct import reconstruct_surface
+from .geometry.refine import refined_fit
 from .geometry.surface import Surface
 from .geometry.symmetry import symmetric_geometry
 from .head.camera import Camera
@@ -49,6 +50,9 @@ class Settings:
 
     face: int | None = None
     """Which face of the picture, counted from the largest; None takes the largest."""
+    refine: bool = False
+    """Correct the fitted head's depth by what was learned about it (eq. 2). Views that are turned by hand gain; a clip
+    as driver was tracked with an uncorrected head, whose turns do not fit the corrected one as well."""
     provider: str = "mesh"
     networks: NetworkOptions = NetworkOptions()
     """How the providers that are networks run, and where their weights are."""
@@ -126,6 +130,8 @@ def build_head(
     model = load_head_model()
     with clock("head"):
         fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
+        if settings.refine and settings.learned:
+            fit = refined_fit(portrait, fit, model)
     on_step(2, BUILD_STEPS)
     with clock("surface"):
         surface = reconstruct_surface(

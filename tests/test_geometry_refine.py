@@ -8,6 +8,7 @@ import torch
 from mggtalk_core.errors import WeightsError
 from mggtalk_core.geometry.refine import (
     features,
+    load_network,
     read_network,
     refined_fit,
     shifted_along_sight,
@@ -18,6 +19,7 @@ from mggtalk_core.geometry.refine_net import EMBEDDED, GEOMETRY, PAPER, PICTURE,
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
 from mggtalk_core.head.zbuffer import rasterize_mesh
+from mggtalk_core.weights.policy import using_policy
 from tests.head_samples import FLIP_X, model_fit, model_head
 
 TINY = RefineConfig(grid=16, widths=(4, 8), out_level=1, with_picture=True)
@@ -199,6 +201,24 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path, content):
     with pytest.raises(WeightsError, match="refine.safetensors cannot be read") as error:
         read_network(path)
     assert "\n" not in str(error.value)
+
+
+def test_the_shipped_network_sees_geometry_alone(head):
+    network = load_network()
+    assert not network.config.with_picture
+    one, two = (
+        refined_fit(replace(head.portrait, crop=picture), head.points.fit, head.model)
+        for picture in (torch.zeros(3, 512, 512), torch.rand(3, 512, 512))
+    )
+    assert torch.equal(one.offsets, two.offsets)
+    moved = (one.offsets - head.points.fit.offsets).norm(dim=1)
+    # Millimetres, not centimetres.
+    assert 0.01 < moved.max() < 0.12
+
+
+def test_its_weights_are_free_for_commercial_use():
+    with using_policy(commercial_safe=True):
+        assert load_network().config.grid == EMBEDDED.grid
 
 
 def test_nothing_moves_where_nothing_is_asked(head):

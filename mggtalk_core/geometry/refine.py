@@ -29,6 +29,9 @@ SHAPE_GAIN, OFFSET_GAIN, DEPTH_GAIN = 4.0, 20.0, 10.0
 """Bring the channels to about the same size."""
 FACING = 0.1
 """Cosine to the line of sight from which on the picture shows a place."""
+STRENGTH = 0.5
+"""Share of the network's correction that is applied. The whole of it lowers the error of rendered heads most, but moves
+the plane about which they are symmetric; half keeps most of the gain, on rendered heads and on filmed ones."""
 LARGEST = 0.2
 """No vertex is moved by more, units of 10 cm."""
 
@@ -39,10 +42,11 @@ def refined_fit(portrait: Portrait, fit: HeadFit, model: HeadModel, network: Ref
     """Return the fit with its shape corrected: ``P_f = P_c + refine(P_c, I_s^h)`` (eq. 2).
 
     The network reads the position map of the fitted head ``P_c``, what the landmarks say about its depth, and the
-    picture ``I_s^h``, on the chart of the head's skin. Its offset goes along every point's line of sight: the picture
-    says in which pixel a point is seen, and no correction may contradict it, so depth is all that is free. It is added
-    to the model's vertices before the surface is made of them, so that what is seen, the hidden parts behind it and
-    the mesh that moves them stay one body; eyeballs and teeth move as rigid pieces.
+    picture ``I_s^h`` where it was trained with it, on the chart of the head's skin. Its offset goes along every
+    point's line of sight: the picture says in which pixel a point is seen, and no correction may contradict it, so
+    depth is all that is free. It is added to the model's vertices before the surface is made of them, so that what is
+    seen, the hidden parts behind it and the mesh that moves them stay one body; eyeballs and teeth move as rigid
+    pieces.
 
     Args:
         portrait: the picture.
@@ -56,7 +60,7 @@ def refined_fit(portrait: Portrait, fit: HeadFit, model: HeadModel, network: Ref
     network = load_network() if network is None else network
     chart = load_chart(network.config.grid)
     read = features(fit, model, portrait.landmarks, portrait.crop, chart)
-    shift = chart.at_vertices(network(read[None]).clamp(-LARGEST, LARGEST))[0]
+    shift = chart.at_vertices((STRENGTH * network(read[None])).clamp(-LARGEST, LARGEST))[0]
     return shifted_along_sight(fit, model, shift, chart)
 
 

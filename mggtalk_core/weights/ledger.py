@@ -179,6 +179,16 @@ LEDGER: tuple[Weight, ...] = (
         size=5_052_824,
     ),
     Weight(
+        name="refine.safetensors",
+        purpose="geometry refinement: depth of the fitted head",
+        licence="MIT",
+        trained_on="rendered heads of ICT-FaceKit (MIT), as seen by Google's landmark network (Apache-2.0)",
+        commercial_ok=True,
+        bundled=True,
+        sha256="da8b0fa757ff45a0ee2920fa2fdc4e9849f8fc89c1766fed9ce610e3836d0930",
+        size=231_746,
+    ),
+    Weight(
         name="lpips_alexnet.safetensors",
         purpose="perceptual distance (LPIPS 0.1, AlexNet): evaluation and training only",
         licence="BSD-2-Clause",
