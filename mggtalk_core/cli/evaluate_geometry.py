@@ -23,6 +23,7 @@ def add_geometry(kinds: argparse._SubParsersAction) -> None:
 def run_geometry(arguments: argparse.Namespace) -> int:
     """Evaluate the geometry; what is printed are the means."""
     from ..evaluation.geometry import evaluate_geometry
+    from ..geometry.refine import refined_fit
 
     check_outputs((arguments.report,))
     with progress_bar("steps", unit="step") as on_step:
@@ -32,9 +33,10 @@ def run_geometry(arguments: argparse.Namespace) -> int:
             heads=arguments.heads,
             count=arguments.count,
             samples=arguments.samples,
+            refine=refined_fit,
             on_step=on_step,
         )
     for name, table in tables.items():
-        if "every" not in name:
+        if "every" not in name and table.rows:
             say(table.to_markdown().rstrip())
     return 0
