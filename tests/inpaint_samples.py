@@ -7,9 +7,14 @@ import torch
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.motion.rotations import camera_rotation
 from mggtalk_core.render.inpaint.guide import FLOW, DrivenHead, HeadGuide, grid_map
-from mggtalk_core.render.inpaint.unet import look_up
+from mggtalk_core.render.inpaint.networks import Networks, build
+from mggtalk_core.render.inpaint.refine import Refiner
+from mggtalk_core.render.inpaint.unet import InpaintConfig, look_up
 from mggtalk_core.training.pairs import Pair
 from tests.head_samples import ModelHead, expression, model_head
+
+SMALL = InpaintConfig(pictures=10, guides=12, widths=(8, 8, 16), fine=4)
+SMALL_PATCH = InpaintConfig(pictures=6, guides=15, stem=2, widths=(8, 8, 16), fine=4, fine_stem=1, reach=12.0)
 
 
 @dataclass(frozen=True)
@@ -85,3 +90,31 @@ class Pairs(list):
     @property
     def by_clip(self):
         return self.by_identity
+
+
+def pictures(seed=0, size=512):
+    return torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def awake(network, seed=0):
+    """The network as if it had learned something: its last layers are not zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in (network.unet.flow, network.unet.fine_out):
+        layer.weight.data = 0.05 * torch.randn(layer.weight.shape, generator=generator)
+        layer.bias.data = 0.05 * torch.randn(layer.bias.shape, generator=generator)
+    return network
+
+
+def small_networks(seed=None):
+    torch.manual_seed(1)
+    parts = build("whole", SMALL), build("eyes", SMALL_PATCH), build("mouth", SMALL_PATCH)
+    return Networks(*(part if seed is None else awake(part, seed) for part in parts))
+
+
+def refiner_of(turned, networks, **more):
+    return Refiner(networks, turned.head.portrait.crop, turned.guide.fit, turned.head.model, **more)
+
+
+def frame_of(turned, pair):
+    composite = (pair.render[:3] / 255.0 + (1 - pair.render[3:] / 255.0) * pair.layer / 255.0).clamp(0, 1)
+    return composite, pair.render[3:] / 255.0, pair.layer / 255.0, turned.beta, turned.gaze, turned.camera

@@ -25,13 +25,12 @@ from mggtalk_core.render.inpaint.patches import (
     feather,
     paste,
 )
-from mggtalk_core.render.inpaint.refine import Refiner, finished, refiner_for
+from mggtalk_core.render.inpaint.refine import finished, refiner_for
 from mggtalk_core.render.inpaint.unet import (
     EYES,
     PAPER,
     WHOLE,
     Correction,
-    InpaintConfig,
     UNet,
     Veil,
     apply_correction,
@@ -41,10 +40,17 @@ from mggtalk_core.render.inpaint.unet import (
 from mggtalk_core.render.rendering import Rendering
 from mggtalk_core.weights.policy import using_policy
 from tests.head_samples import model_fit
-from tests.inpaint_samples import full_maps, pair_of, scene
-
-SMALL = InpaintConfig(pictures=10, guides=12, widths=(8, 8, 16), fine=4)
-SMALL_PATCH = InpaintConfig(pictures=6, guides=15, stem=2, widths=(8, 8, 16), fine=4, fine_stem=1, reach=12.0)
+from tests.inpaint_samples import (
+    SMALL,
+    SMALL_PATCH,
+    frame_of,
+    full_maps,
+    pair_of,
+    pictures,
+    refiner_of,
+    scene,
+    small_networks,
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,34 +62,6 @@ def turned():
 @pytest.fixture(scope="module")
 def pair(turned):
     return pair_of(turned)
-
-
-def pictures(seed=0, size=512):
-    return torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def awake(network, seed=0):
-    """The network as if it had learned something: its last layers are not zero."""
-    generator = torch.Generator().manual_seed(seed)
-    for layer in (network.unet.flow, network.unet.fine_out):
-        layer.weight.data = 0.05 * torch.randn(layer.weight.shape, generator=generator)
-        layer.bias.data = 0.05 * torch.randn(layer.bias.shape, generator=generator)
-    return network
-
-
-def small_networks(seed=None):
-    torch.manual_seed(1)
-    parts = build("whole", SMALL), build("eyes", SMALL_PATCH), build("mouth", SMALL_PATCH)
-    return Networks(*(part if seed is None else awake(part, seed) for part in parts))
-
-
-def refiner_of(turned, networks, **more):
-    return Refiner(networks, turned.head.portrait.crop, turned.guide.fit, turned.head.model, **more)
-
-
-def frame_of(turned, pair):
-    composite = (pair.render[:3] / 255.0 + (1 - pair.render[3:] / 255.0) * pair.layer / 255.0).clamp(0, 1)
-    return composite, pair.render[3:] / 255.0, pair.layer / 255.0, turned.beta, turned.gaze, turned.camera
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -5,56 +5,76 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from .guide import FLOW, FLOW_SCALE
 from .inpainter import Inpainter, PatchRefiner, surroundings_coarse
+from .patches import Patch
 from .unet import Correction, veil_coarse
 
 _EVERYWHERE = np.ones((1, 1, 1), np.float32)
+_scratch = threading.local()
+"""Large arrays of each thread: fresh memory costs more than what is written into it."""
 
 
 def whole_change(
     network: Inpainter,
     composite: Float[np.ndarray, "h w 3"],
     alpha: Float[Tensor, "1 h w"],
-    layer: Float[np.ndarray, "h w 3"],
+    layer: Float[Tensor, "3 h w"],
     source: Float[np.ndarray, "h w 3"],
     guide: Float[Tensor, "12 h2 w2"],
 ) -> Float[np.ndarray, "h w 3"]:
-    """Return what a network of the whole crop adds to the composite; see `Inpainter`."""
+    """Return what a network of the whole crop adds to the composite; see `Inpainter`.
+
+    The array is the thread's own: the next call in the same thread overwrites it.
+    """
     from .kernels import assemble, correct
 
     near, share = (_to_rows(coarse(alpha[None])) for coarse in (veil_coarse, surroundings_coarse))
-    pictures = np.empty((*alpha.shape[1:], 10), np.float32)
-    flow = guide[FLOW]
-    assemble(composite, alpha[0].numpy(), layer, source, _to_rows(flow[None]), near, pictures)
+    height, width = alpha.shape[1:]
+    half, flow = network.unet.stem.weight.dtype == torch.bfloat16, guide[FLOW]
+    bits = _buffer("pictures", (height, width * 10), np.uint16 if half else np.uint32)
+    behind = layer.contiguous().numpy()
+    assemble(composite, alpha[0].contiguous().numpy(), behind, source, _to_rows(flow[None]), near, bits)
+    pictures = torch.from_numpy(bits).view(torch.bfloat16 if half else torch.float32)
     scaled = torch.cat((guide[: FLOW.start], flow * FLOW_SCALE, guide[FLOW.stop :]))
-    correction = network.unet.corrected(torch.from_numpy(pictures).permute(2, 0, 1)[None], scaled[None])
+    correction = network.unet.corrected(pictures.view(1, height, width, 10).permute(0, 3, 1, 2), scaled[None])
     correction.flow[:, 2:] += flow
-    change = np.empty_like(composite)
-    correct(composite, source, layer, near, share, *_maps(correction), change)
+    change = _buffer("change", composite.shape, np.float32)
+    correct(composite, source, behind, near, share, *_maps(correction), change)
     return change
 
 
-def patch_change(
-    network: PatchRefiner,
-    composite: Float[Tensor, "3 h w"],
-    source: Float[Tensor, "3 h w"],
-    guide: Float[Tensor, "15 h2 w2"],
-) -> Float[np.ndarray, "h w 3"]:
-    """Return what a network adds to a patch; see `PatchRefiner`."""
+def patch_changes(network: PatchRefiner, patches: Sequence[Patch]) -> list[Float[np.ndarray, "h w 3"]]:
+    """Return what a network adds to each of some patches of one size; see `PatchRefiner`."""
     from .kernels import correct
 
-    correction = network.unet((composite[None], source[None]), guide[None])
-    here, there = _to_rows(composite[None]), _to_rows(source[None])
-    change = np.empty_like(here)
-    correct(here, there, there, _EVERYWHERE, _EVERYWHERE, *_maps(correction), change)
-    return change
+    inputs = ([getattr(patch, name) for patch in patches] for name in ("composite", "source", "guide"))
+    composite, source, guide = (torch.stack(each) for each in inputs)
+    correction = network.unet((composite, source), guide)
+    changes = []
+    for i in range(len(patches)):
+        here, there = _to_rows(composite[i : i + 1]), _to_rows(source[i : i + 1])
+        parts = Correction(*(part[i : i + 1] for part in (correction.flow, correction.blend, correction.residual)))
+        changes.append(np.empty_like(here))
+        correct(here, there, source[i].numpy(), _EVERYWHERE, _EVERYWHERE, *_maps(parts), changes[-1])
+    return changes
+
+
+def _buffer(name: str, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
+    """Return an array of this thread with anything in it."""
+    held = getattr(_scratch, name, None)
+    if held is None or held.shape != shape or held.dtype != kind:
+        held = np.empty(shape, kind)
+        setattr(_scratch, name, held)
+    return held
 
 
 def _maps(correction: Correction) -> tuple[np.ndarray, np.ndarray]:

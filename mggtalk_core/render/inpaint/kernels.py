@@ -1,7 +1,8 @@
 """Compiled loops of the inpainter; imported only when the first frame is mended, because numba takes a second to load.
 
-Pictures are [H,W,C] here, colour beside colour: a look-up finds all of a pixel in one place. Maps on coarser grids are
-enlarged on the way, row by row, as `unet.enlarged` does it.
+Pictures that are looked up are [H,W,3] here: all of a pixel lies in one place. Maps on coarser grids are enlarged on
+the way, row by row, as `unet.enlarged` does it. The plain twins are `Inpainter.forward`, `PatchRefiner.forward`, and
+`rasterize_mesh` with `interpolate`.
 """
 
 from __future__ import annotations
@@ -16,118 +17,139 @@ _HALF, _ONE, _ZERO = _F(0.5), _F(1.0), _F(0.0)
 
 
 @kernel(fastmath=_FAST)
-def _steps(count, coarse):  # noqa: ANN001, ANN202
-    """Return, for each pixel of a line, the coarse pixel at or before it, the next one, and the share of the latter."""
-    first, second, share = np.empty(count, np.uint64), np.empty(count, np.uint64), np.empty(count, np.float32)
+def _places(count, coarse, channels):  # noqa: ANN001, ANN202
+    """Return, for each pixel of a line, where the coarse pixel at or before it begins, and the share of the next."""
+    start, share = np.empty(count, np.uint64), np.empty(count, np.float32)
     for i in range(count):
         place = max((i + 0.5) * coarse / count - 0.5, 0.0)
-        before = int(place)
-        first[i], second[i], share[i] = before, min(before + 1, coarse - 1), place - before
-    return first, second, share
+        start[i], share[i] = int(place) * channels, place - int(place)
+    return start, share
 
 
 @kernel(fastmath=_FAST)
-def _row(line, coarse, first, second, share):  # noqa: ANN001, ANN202
-    """Put the mix of two rows of a coarse map [h,w,C] into ``line`` [w,C]."""
-    width, channels = line.shape
-    for x in range(width):
-        for c in range(channels):
-            before = coarse[first, x, c]
-            line[x, c] = before + share * (coarse[second, x, c] - before)
+def _row(line, step, coarse, y, height):  # noqa: ANN001, ANN202
+    """Enlarge a coarse map [h,w,C] downwards to row ``y`` of ``height``: into ``line`` [w*C]; ``step`` is its slope."""
+    rows, columns, channels = coarse.shape
+    place = max((y + 0.5) * rows / height - 0.5, 0.0)
+    share = _F(place - int(place))
+    above, below = coarse[int(place)].reshape(-1), coarse[min(int(place) + 1, rows - 1)].reshape(-1)
+    for k in range(len(line)):
+        line[k] = above[k] + share * (below[k] - above[k])
+    for k in range((columns - 1) * channels):
+        step[k] = line[k + channels] - line[k]
+    step[(columns - 1) * channels :] = _ZERO
 
 
 @kernel(fastmath=_FAST)
-def _at(line, channel, first, second, share):  # noqa: ANN001, ANN202
-    before = line[first, channel]
-    return before + share * (line[second, channel] - before)
+def _lines(coarse):  # noqa: ANN001, ANN202
+    """Return room for a row of a coarse map and its slope."""
+    size = coarse.shape[1] * coarse.shape[2]
+    return np.empty(size, np.float32), np.empty(size, np.float32)
 
 
 @kernel(fastmath=_FAST)
 def _corners(x, y, width, height):  # noqa: ANN001, ANN202
-    """Return the columns, rows and shares of the four pixels around a place; beyond the border, the border's."""
+    """Return where the four pixels around a place begin in a picture [H,W,3] laid flat, and the shares of the latter.
+
+    Beyond the border, the border is repeated.
+    """
     x = min(max(x, _ZERO), _F(width - 1))
     y = min(max(y, _ZERO), _F(height - 1))
     x0, y0 = int(x), int(y)
-    x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-    return _U(x0), _U(x1), _U(y0), _U(y1), x - _F(x0), y - _F(y0)
+    x1, y1 = min(x0 + 1, width - 1) * 3, min(y0 + 1, height - 1) * width * 3
+    tx, ty = x - _F(x0), y - _F(y0)
+    x0, y0 = x0 * 3, y0 * width * 3
+    return _U(y0 + x0), _U(y0 + x1), _U(y1 + x0), _U(y1 + x1), tx, ty
 
 
 @kernel(fastmath=_FAST)
-def _bilinear(picture, c, x0, x1, y0, y1, tx, ty):  # noqa: ANN001, ANN202
-    a, b = picture[y0, x0, c], picture[y1, x0, c]
-    above = a + tx * (picture[y0, x1, c] - a)
-    return above + ty * (b + tx * (picture[y1, x1, c] - b) - above)
+def _bilinear(picture, place, c):  # noqa: ANN001, ANN202
+    a, b, tx = picture[place[0] + c], picture[place[2] + c], place[4]
+    above = a + tx * (picture[place[1] + c] - a)
+    return above + place[5] * (b + tx * (picture[place[3] + c] - b) - above)
+
+
+@kernel(fastmath=_FAST)
+def _store(bits, out):  # noqa: ANN001, ANN202
+    """Copy float32, rounding to the nearest bfloat16, ties to even, where ``out`` has room for that only."""
+    if out.itemsize == 4:
+        for i in range(len(out)):
+            out[i] = bits[i]
+    else:
+        for i in range(len(out)):
+            out[i] = (bits[i] + np.uint32(0x7FFF) + ((bits[i] >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
 
 
 @kernel(fastmath=_FAST)
 def assemble(composite, alpha, layer, source, flow, near, out):  # noqa: ANN001, ANN201
     """Put together what the network sees: composite, alpha, layer and the veiled look-up in the source, less 0.5.
 
-    ``alpha`` [H,W], ``flow`` [h,w,2], ``near`` [h,w,1], ``out`` [H,W,10]; the others [H,W,3]; all float32.
+    ``composite`` and ``source`` are [H,W,3], ``layer`` is [3,H,W], ``alpha`` [H,W], ``flow`` [h,w,2], ``near`` [h,w,1],
+    all float32; ``out`` [H,W*10] are the bits of the result: of float32 in uint32, or of bfloat16 in uint16.
     """
     height, width = alpha.shape
-    rows, columns = _steps(height, flow.shape[0]), _steps(width, flow.shape[1])
-    moves, nears = np.empty(flow.shape[1:], np.float32), np.empty(near.shape[1:], np.float32)
+    (moves, move_steps), (nears, near_steps) = _lines(flow), _lines(near)
+    (move_at, move_share), (near_at, near_share) = _places(width, flow.shape[1], 2), _places(width, near.shape[1], 1)
+    line, picture = np.empty(width * 10, np.float32), source.reshape(-1)
     for y in range(height):
-        _row(moves, flow, rows[0][y], rows[1][y], rows[2][y])
-        _row(nears, near, rows[0][y], rows[1][y], rows[2][y])
+        _row(moves, move_steps, flow, y, height)
+        _row(nears, near_steps, near, y, height)
         for x in range(width):
-            i, j, t = columns[0][x], columns[1][x], columns[2][x]
+            k, i, t = _U(10 * x), move_at[x], move_share[x]
+            line[k + _U(3)] = alpha[y, x] - _HALF
             for c in range(3):
-                out[y, x, c] = composite[y, x, c] - _HALF
-                out[y, x, 4 + c] = layer[y, x, c] - _HALF
-                out[y, x, 7 + c] = layer[y, x, c] - _HALF
-            out[y, x, 3] = alpha[y, x] - _HALF
-            veil = _at(nears, 0, i, j, t)
+                line[k + _U(c)] = composite[y, x, c] - _HALF
+                line[k + _U(4 + c)] = line[k + _U(7 + c)] = layer[c, y, x] - _HALF
+            veil = nears[near_at[x]] + near_share[x] * near_steps[near_at[x]]
             if veil <= _ZERO:
                 continue
-            place = _F(x) + _at(moves, 0, i, j, t), _F(y) + _at(moves, 1, i, j, t)
-            x0, x1, y0, y1, tx, ty = _corners(place[0], place[1], width, height)
+            dx, dy = moves[i] + t * move_steps[i], moves[i + _U(1)] + t * move_steps[i + _U(1)]
+            place = _corners(_F(x) + dx, _F(y) + dy, width, height)
             for c in range(3):
-                behind = layer[y, x, c]
-                shown = _bilinear(source, c, x0, x1, y0, y1, tx, ty)
-                out[y, x, 7 + c] = behind + veil * (shown - behind) - _HALF
+                behind = layer[c, y, x]
+                line[k + _U(7 + c)] = behind + veil * (_bilinear(picture, place, _U(c)) - behind) - _HALF
+        _store(line.view(np.uint32), out[y])
 
 
 @kernel(fastmath=_FAST)
 def correct(composite, source, layer, near, share, flow, fine, change):  # noqa: ANN001, ANN201
     """Write the change [H,W,3] that a correction makes: the mended picture less the composite, times ``share``.
 
-    ``composite``, ``source`` and ``layer`` are [H,W,3]; ``flow`` [h,w,4] leads into composite and source, ``fine``
-    [h2,w2,4] holds blend and residual, ``near`` [h,w,1] and ``share`` [h3,w3,1] are veil and surroundings; all float32.
+    ``composite`` and ``source`` are [H,W,3], ``layer`` is [3,H,W]; ``flow`` [h,w,4] leads into composite and source,
+    ``fine`` [h2,w2,4] holds blend and residual, ``near`` [h3,w3,1] and ``share`` [h4,w4,1] are veil and surroundings;
+    all float32.
     """
     height, width = change.shape[:2]
-    flow_y, flow_x = _steps(height, flow.shape[0]), _steps(width, flow.shape[1])
-    near_y, near_x = _steps(height, near.shape[0]), _steps(width, near.shape[1])
-    fine_y, fine_x = _steps(height, fine.shape[0]), _steps(width, fine.shape[1])
-    share_y, share_x = _steps(height, share.shape[0]), _steps(width, share.shape[1])
-    flows, nears = np.empty(flow.shape[1:], np.float32), np.empty(near.shape[1:], np.float32)
-    fines, shares = np.empty(fine.shape[1:], np.float32), np.empty(share.shape[1:], np.float32)
+    (flows, flow_steps), (fines, fine_steps) = _lines(flow), _lines(fine)
+    (nears, near_steps), (shares, share_steps) = _lines(near), _lines(share)
+    (flow_at, flow_share), (fine_at, fine_share) = _places(width, flow.shape[1], 4), _places(width, fine.shape[1], 4)
+    (near_at, near_share), (share_at, share_share) = _places(width, near.shape[1], 1), _places(width, share.shape[1], 1)
+    picture, other = composite.reshape(-1), source.reshape(-1)
     for y in range(height):
-        _row(flows, flow, flow_y[0][y], flow_y[1][y], flow_y[2][y])
-        _row(nears, near, near_y[0][y], near_y[1][y], near_y[2][y])
-        _row(fines, fine, fine_y[0][y], fine_y[1][y], fine_y[2][y])
-        _row(shares, share, share_y[0][y], share_y[1][y], share_y[2][y])
+        _row(flows, flow_steps, flow, y, height)
+        _row(fines, fine_steps, fine, y, height)
+        _row(nears, near_steps, near, y, height)
+        _row(shares, share_steps, share, y, height)
         for x in range(width):
-            part = _at(shares, 0, share_x[0][x], share_x[1][x], share_x[2][x])
+            part = shares[share_at[x]] + share_share[x] * share_steps[share_at[x]]
             if part <= _ZERO:
                 for c in range(3):
                     change[y, x, c] = _ZERO
                 continue
-            veil = _at(nears, 0, near_x[0][x], near_x[1][x], near_x[2][x])
-            i, j, t = flow_x[0][x], flow_x[1][x], flow_x[2][x]
-            moved = _corners(_F(x) + _at(flows, 0, i, j, t), _F(y) + _at(flows, 1, i, j, t), width, height)
-            shown = _corners(_F(x) + _at(flows, 2, i, j, t), _F(y) + _at(flows, 3, i, j, t), width, height)
-            i, j, t = fine_x[0][x], fine_x[1][x], fine_x[2][x]
-            blend = _at(fines, 0, i, j, t)
+            veil = nears[near_at[x]] + near_share[x] * near_steps[near_at[x]]
+            i, t = flow_at[x], flow_share[x]
+            dx, dy = flows[i] + t * flow_steps[i], flows[i + _U(1)] + t * flow_steps[i + _U(1)]
+            moved = _corners(_F(x) + dx, _F(y) + dy, width, height)
+            dx = flows[i + _U(2)] + t * flow_steps[i + _U(2)]
+            dy = flows[i + _U(3)] + t * flow_steps[i + _U(3)]
+            shown = _corners(_F(x) + dx, _F(y) + dy, width, height)
+            i, t = fine_at[x], fine_share[x]
+            blend = fines[i] + t * fine_steps[i]
             for c in range(3):
-                here = _bilinear(composite, c, moved[0], moved[1], moved[2], moved[3], moved[4], moved[5])
-                there = _bilinear(source, c, shown[0], shown[1], shown[2], shown[3], shown[4], shown[5])
-                if veil < _ONE:
-                    behind = layer[y, x, c]
-                    there = behind + veil * (there - behind)
-                mended = here + blend * (there - here) + _at(fines, 1 + c, i, j, t)
-                change[y, x, c] = part * (mended - composite[y, x, c])
+                here, there, behind = _bilinear(picture, moved, _U(c)), _bilinear(other, shown, _U(c)), layer[c, y, x]
+                there = behind + veil * (there - behind)
+                residual = fines[i + _U(1 + c)] + t * fine_steps[i + _U(1 + c)]
+                change[y, x, c] = part * (here + blend * (there - here) + residual - composite[y, x, c])
 
 
 @kernel(fastmath=_FAST)

@@ -16,10 +16,10 @@ from ...head.model import HeadModel
 from ...portrait.portrait import Portrait
 from ...weights.policy import current_policy
 from ..composite import Layers
-from .fast import patch_change, whole_change
+from .fast import patch_changes, whole_change
 from .guide import DrivenHead, HeadGuide, whole_guide
 from .networks import Networks, best_precision, load_networks
-from .patches import PLACES, Place, SourcePatch, cut, cut_source, facing, paste
+from .patches import PLACES, Patch, Place, SourcePatch, cut, cut_source, facing, paste
 
 _BORDER = 24.0
 """Pixels over which the change dies out towards the border."""
@@ -74,11 +74,12 @@ class Refiner:
         self._networks = {part: self._ready(network) for part, network in networks.items().items()}
         self._source = source[None].float().to(self._device)
         self._picture = picture = _to_numpy(source)
-        self._places: list[tuple[Place, SourcePatch]] = []
+        self._places: dict[str, list[tuple[Place, SourcePatch]]] = {}
         for place in PLACES:
             if place.part in self._networks:
                 stem = self._networks[place.part].config.stem
-                self._places.append((place, cut_source(place, self._guide, picture, stem)))
+                cutting = place, cut_source(place, self._guide, picture, stem)
+                self._places.setdefault(place.part, []).append(cutting)
 
     def _ready(self, network: nn.Module) -> nn.Module:
         ready = copy.deepcopy(network).eval().requires_grad_(False)
@@ -107,8 +108,8 @@ class Refiner:
         with torch.inference_mode():
             picture = _to_numpy(composite)
             change = self._mended(composite, picture, alpha, layer, head)
-            for place, source in self._places:
-                self._refine(place, source, head, picture, change)
+            for part in self._places:
+                self._refine(part, head, picture, change)
         return self._finished(picture, change).to(composite)
 
     def _mended(
@@ -120,31 +121,32 @@ class Refiner:
             return np.zeros_like(picture)
         guide = whole_guide(self._guide, head, alpha, network.config.stem)
         if self._fast:
-            cover = alpha.detach().float().cpu()
-            return whole_change(network, picture, cover, _to_numpy(layer), self._picture, guide)
+            cover, behind = (each.detach().float().cpu() for each in (alpha, layer))
+            return whole_change(network, picture, cover, behind, self._picture, guide)
         pictures = [each[None].float().to(self._device) for each in (composite, alpha, layer)]
         return _to_numpy(network(*pictures, self._source, guide[None].to(self._device))[0]) - picture
 
     def _refine(
         self,
-        place: Place,
-        source: SourcePatch,
+        part: str,
         head: DrivenHead,
         picture: Float[np.ndarray, "512 512 3"],
         change: Float[np.ndarray, "512 512 3"],
     ) -> None:
-        """Refine one place, putting its change into ``change``."""
-        share = facing(place, head)
-        if share == 0.0:
+        """Refine the places of one part that can be seen, putting their changes into ``change``."""
+        network, seen = self._networks[part], [each for each in self._places[part] if facing(each[0], head) > 0.0]
+        if not seen:
             return
-        network = self._networks[place.part]
-        patch = cut(place, self._guide, head, picture, source, network.config.stem)
-        if self._fast:
-            delta = patch_change(network, patch.composite, patch.source, patch.guide)
-        else:
-            inputs = (each[None].to(self._device) for each in (patch.composite, patch.source, patch.guide))
-            delta = _to_numpy(network(*inputs)[0].cpu() - patch.composite)
-        paste(change, place, patch.to_patch, delta, share)
+        stem = network.config.stem
+        patches = [cut(place, self._guide, head, picture, source, stem) for place, source in seen]
+        deltas = patch_changes(network, patches) if self._fast else self._plain_changes(network, patches)
+        for (place, _), patch, delta in zip(seen, patches, deltas, strict=True):
+            paste(change, place, patch.to_patch, delta, facing(place, head))
+
+    def _plain_changes(self, network: nn.Module, patches: list[Patch]) -> list[Float[np.ndarray, "h w 3"]]:
+        inputs = ([getattr(patch, name) for patch in patches] for name in ("composite", "source", "guide"))
+        refined = network(*(torch.stack(each).to(self._device) for each in inputs)).cpu()
+        return [_to_numpy(after - patch.composite) for after, patch in zip(refined, patches, strict=True)]
 
     def _finished(
         self, picture: Float[np.ndarray, "512 512 3"], change: Float[np.ndarray, "512 512 3"]

@@ -121,9 +121,7 @@ class UNet(nn.Module):
         kind = self.stem.weight.dtype
         return self.corrected(torch.cat([picture.to(kind) for picture in pictures], dim=1) - 0.5, guide)
 
-    def corrected(
-        self, pictures: Float[Tensor, "b p height width"], guide: Float[Tensor, "b g h w"]
-    ) -> Correction:
+    def corrected(self, pictures: Float[Tensor, "b p height width"], guide: Float[Tensor, "b g h w"]) -> Correction:
         """Return the correction; ``pictures`` are stacked, with 0 in the middle of their range."""
         kind = self.stem.weight.dtype  # half precision where the processor knows it
         pictures, guide = pictures.to(kind), guide.to(kind)
@@ -155,7 +153,7 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return ``x`` and a little more."""
-        return torch.addcmul(x, self.scale, self.second(functional.relu(self.first(functional.relu(x)), inplace=True)))
+        return x + self.scale * self.second(functional.relu(self.first(functional.relu(x)), inplace=True))
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:
