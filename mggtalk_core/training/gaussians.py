@@ -103,9 +103,8 @@ class Scenes:
 
     def draw(self, gaussians: Gaussians, index: int, backdrop: Float[Tensor, "3"]) -> Float[Tensor, "3 h w"]:
         """Render Gaussians from the target's viewpoint (D.5)."""
-        camera = _camera(self.pairs[index])
-        small = camera.resized(self._size, self._size)
-        return render(gaussians, small, backdrop, antialiased=small.width < camera.width).rgb
+        # Not antialiased, at no size: analytic Gaussians are so small that they count on the rasteriser's low pass.
+        return render(gaussians, _camera(self.pairs[index]).resized(self._size, self._size), backdrop).rgb
 
 
 def _camera(pair: Pair) -> Camera:
