@@ -29,11 +29,11 @@ from mggtalk_core.training.deform_data import (
     DeformExample,
     _compared,
     draw_deformation,
-    models,
     prepare_deformations,
     read_deformation,
     write_deformation,
 )
+from mggtalk_core.training.refine_data import sitters
 from mggtalk_core.training.rendered_heads import HeadState
 from mggtalk_core.training.stage import LoopOptions
 from tests.head_samples import expression, model_head
@@ -259,8 +259,8 @@ def test_seeds_for_measuring_are_kept_apart(tmp_path):
 
 def test_the_model_misses_nothing_of_its_own_movement(shared):
     """A head of the source without identity, driven by true coefficients: what is missing is the reduction's error."""
-    known = models(shared / "data" / "ict_facekit")
-    model = known.sitters.model
+    known = sitters(shared / "data" / "ict_facekit")
+    model = known.model
     still = HeadState(torch.zeros(100), torch.zeros(52), torch.zeros(4), torch.eye(3), 0.0, 0.0)
     smile = expression(jawOpen=0.5, mouthSmileLeft=0.6, browInnerUp=0.5)
     fit = HeadFit(
@@ -277,7 +277,7 @@ def test_the_model_misses_nothing_of_its_own_movement(shared):
 
 def test_a_drawn_head_is_the_same_again(shared, monkeypatch):
     monkeypatch.setattr(deform_data, "DRIVEN", 1)
-    known = models(shared / "data" / "ict_facekit")
+    known = sitters(shared / "data" / "ict_facekit")
     one, two = draw_deformation(known, 5), draw_deformation(known, 5)
     assert torch.equal(one.missing, two.missing) and torch.equal(one.beta_d, two.beta_d)
     assert 0.0 < float(one.missing.norm(dim=-1).mean()) < 0.05

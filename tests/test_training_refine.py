@@ -12,6 +12,7 @@ from mggtalk_core.geometry.refine_chart import load_chart
 from mggtalk_core.geometry.refine_net import GEOMETRY, RefineConfig
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
+from mggtalk_core.training.head_model_source import read_source
 from mggtalk_core.training.loop import train
 from mggtalk_core.training.refine import Examples, HeadSet, RefineStage, spoilt_features, train_refine, vertex_area
 from mggtalk_core.training.refine_data import (
@@ -23,6 +24,7 @@ from mggtalk_core.training.refine_data import (
     prepare_heads,
     read_example,
     spoilt,
+    twins,
     write_example,
 )
 from mggtalk_core.training.rendered_heads import HeadState, RenderedHead
@@ -197,3 +199,11 @@ def test_a_training_goes_on_exactly_where_it_ended(examples, tmp_path, fresh_acc
     train_refine(examples, None, LoopOptions(broken, steps=5, batch=2, resume=True), config=TINY)
     one, two = (read_network(folder / "weights.safetensors").state_dict() for folder in (straight, broken))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_every_vertex_finds_itself_in_the_source(shared):
+    source, model = read_source(shared / "data" / "ict_facekit"), load_head_model()
+    near = twins(model, source)
+    far = np.linalg.norm(source.neutral[near.numpy()] - model.mean.double().numpy(), axis=1)
+    assert far.max() < 0.005  # the template keeps vertices of the source; margins were tied since
+    assert (source.parts[near.numpy()] >= 0).all()

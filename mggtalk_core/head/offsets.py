@@ -21,9 +21,7 @@ _TELL_APART = (("jawOpen", 0.6), ("eyeBlinkLeft", 0.6), ("eyeBlinkRight", 0.6))
 """Movements that part what touches: a lower lip is far from an upper one by how it follows the jaw."""
 
 
-def surface_offsets(
-    model: HeadModel, reduced: LandmarkModel, problem: Problem, state: State
-) -> Float[Tensor, "v 3"]:
+def surface_offsets(model: HeadModel, reduced: LandmarkModel, problem: Problem, state: State) -> Float[Tensor, "v 3"]:
     """Spread the landmarks' residuals, lifted at their own depth, over the head: canonical displacements.
 
     A spline over the neutral face carries them between the landmarks and fades with the distance from the nearest

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,7 +26,6 @@ from ..portrait.portrait import CROP_SIZE
 from ..portrait.warp import Region, apply
 from ..progress import OnStep, ignore_steps
 from ..record import Record
-from .head_model_source import read_source
 from .processes import in_processes
 from .refine_data import LAST_SEED, Sitters, sitters, spoilt
 from .rendered_heads import HeadState, drawn_state
@@ -60,32 +58,8 @@ class DeformExample(Record):
     """1 on skin, teeth and gums; 0 on eyeballs, which the gaze turns, and where the two heads do not correspond."""
 
 
-@dataclass(frozen=True)
-class Models:
-    """Heads to draw, and where the package's head model finds itself in them."""
-
-    sitters: Sitters
-    twin: Int[Tensor, "v"]
-    """The source's vertex at the place of every vertex of the model."""
-
-
-@cache
-def models(folder: Path) -> Models:
-    """Return the heads of ICT-FaceKit's raw data in ``folder``; read once per process.
-
-    Raises:
-        InputError: the data are missing.
-    """
-    from scipy.spatial import cKDTree
-
-    source, drawn = read_source(folder), sitters(folder)
-    kept = np.flatnonzero(source.parts >= 0)
-    _, nearest = cKDTree(source.neutral[kept]).query(drawn.model.mean.double().numpy())
-    return Models(drawn, torch.from_numpy(kept[nearest]))
-
-
 @one_thread()
-def draw_deformation(models: Models, seed: int) -> DeformExample:
+def draw_deformation(heads: Sitters, seed: int) -> DeformExample:
     """Draw a head by chance in several expressions and poses, and fit and track it as the pipeline does.
 
     Raises:
@@ -98,12 +72,12 @@ def draw_deformation(models: Models, seed: int) -> DeformExample:
         turned = yaw + float(random.normal(0.0, TURN))
         other = drawn_state(random, yaw=turned, neutral=bool(random.random() < CALM))
         states.append(replace(states[0], beta=other.beta, gaze=other.gaze, rotation=other.rotation))
-    model, faces = models.sitters.model, [_seen(models.sitters, state, [seed, 13]) for state in states]
+    model, faces = heads.model, [_seen(heads, state, [seed, 13]) for state in states]
     landmarks = torch.stack([_in_crop(face) for face in faces])
     blendshapes = torch.stack([face.blendshapes for face in faces])
     fit = fit_head(model, landmarks[0], blendshapes[0], Camera.for_crop())
     track = track_head(model, landmarks, blendshapes, Camera.for_crop(), fps=1.0)
-    return _compared(models, states, fit, fit.beta_s + track.beta[1:] - track.beta[:1])
+    return _compared(heads, states, fit, fit.beta_s + track.beta[1:] - track.beta[:1])
 
 
 def _seen(heads: Sitters, state: HeadState, seed: list[int]) -> Face:
@@ -127,11 +101,11 @@ def _in_crop(face: Face) -> Float[Tensor, "478 3"]:
 
 
 def _compared(
-    models: Models, states: Sequence[HeadState], fit: HeadFit, beta_d: Float[Tensor, "k 52"]
+    heads: Sitters, states: Sequence[HeadState], fit: HeadFit, beta_d: Float[Tensor, "k 52"]
 ) -> DeformExample:
     """Compare displacements: the truth is laid onto the fitted head by the similarity of their faces at the source."""
-    model = models.sitters.model
-    source, *driven = (models.sitters.studio.mesh(replace(state, hair=0.0))[0][models.twin] for state in states)
+    model = heads.model
+    source, *driven = (heads.studio.mesh(replace(state, hair=0.0))[0][heads.twin] for state in states)
     rest = model.vertices(fit.identity, fit.beta_s, fit.gaze) + fit.offsets
     face = model.parts == int(Part.FACE)
     laid = Similarity.between(source[face], rest[face])
@@ -182,7 +156,7 @@ class _Drawing:
         if not path.is_file():
             on_step(0, 1)
             try:
-                write_deformation(path, draw_deformation(models(self.data), seed))
+                write_deformation(path, draw_deformation(sitters(self.data), seed))
             except InputError:
                 return False
         return True

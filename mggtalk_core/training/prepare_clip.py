@@ -42,6 +42,9 @@ ANOTHER_FACE = 0.15
 RIVAL = 0.6
 """A second face of at least this share of the first's size makes it unclear who is meant."""
 
+ANALYTIC = Settings(reference="first", learned=False)
+"""Pairs show what the networks are to mend: the frame as it is without them."""
+
 
 @dataclass(frozen=True)
 class ClipItem:
@@ -182,13 +185,13 @@ class _Studio:
         portrait = load_portrait(to_image(image), on_step=self._alive)
         landmarks = to_crop(self._seen.landmarks, portrait.crop_transform).float()
         _refuse_stranger(portrait, landmarks[frame])
-        head = build_head(portrait, on_step=self._alive)
+        head = build_head(portrait, ANALYTIC, on_step=self._alive)
         _refuse_misfit(head)
         motion, frames = self._motion_around(portrait, [frame, *targets])
         place = {number: index for index, number in enumerate(frames)}
         start = Rest(*(getattr(motion, name)[place[frame]] for name in ("beta", "gaze", "rotation", "translation")))
         driving = take(replace(motion, start=start), torch.tensor([place[target] for target in targets]))
-        sequence = drive(head, driving, Settings(reference="first"))
+        sequence = drive(head, driving, ANALYTIC)
         return _Sitter(frame, head, sequence, {target: index for index, target in enumerate(targets)}, landmarks)
 
     def _motion_around(self, portrait: Portrait, chosen: Sequence[int]) -> tuple[Motion, list[int]]:

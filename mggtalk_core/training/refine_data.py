@@ -90,14 +90,16 @@ def sitters(folder: Path) -> Sitters:
         InputError: the data are missing.
     """
     source, model = read_source(folder), load_head_model()
-    return Sitters(model, HeadStudio(source, FaceChart(model)), FaceLandmarker(), _twins(model, source))
+    return Sitters(model, HeadStudio(source, FaceChart(model)), FaceLandmarker(), twins(model, source))
 
 
-def _twins(model: HeadModel, source: SourceHead) -> Int[Tensor, "v"]:
-    """Return the nearest source vertex on the mean head, of the same part where the source tells it."""
-    neutral = torch.from_numpy(source.neutral).float()
-    places = neutral.masked_fill(torch.from_numpy(source.parts < 0)[:, None], torch.inf)
-    return torch.cat([torch.cdist(rows, places).argmin(dim=1) for rows in model.mean.split(1000)])
+def twins(model: HeadModel, source: SourceHead) -> Int[Tensor, "v"]:
+    """Return the nearest vertex of the source, among those it keeps, to every vertex of the mean head."""
+    from scipy.spatial import cKDTree
+
+    kept = np.flatnonzero(source.parts >= 0)
+    _, nearest = cKDTree(source.neutral[kept]).query(model.mean.double().numpy())
+    return torch.from_numpy(kept[nearest])
 
 
 @one_thread()
