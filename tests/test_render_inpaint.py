@@ -12,6 +12,7 @@ from mggtalk_core.motion.rotations import camera_rotation
 from mggtalk_core.portrait.warp import apply
 from mggtalk_core.render.composite import Compositor
 from mggtalk_core.render.inpaint.guide import CHANNELS, FLOW, MIRRORED, HeadGuide, grid_map, whole_guide
+from mggtalk_core.render.inpaint.inpainter import PatchRefiner
 from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
 from mggtalk_core.render.inpaint.patches import (
     LEFT_EYE,
@@ -408,3 +409,16 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(b"no weights")
     with pytest.raises(WeightsError, match="install MGGTalk anew"):
         read_networks(path)
+
+
+def test_a_network_that_does_not_mix_shows_nothing_of_the_source():
+    torch.manual_seed(0)
+    mixing, painting = (PatchRefiner(replace(SMALL_PATCH, mixes=mixes)) for mixes in (True, False))
+    for network in (mixing, painting):
+        torch.nn.init.normal_(network.unet.fine_out.weight, std=0.1)
+        network.unet.fine_out.weight.data[1:] = 0.0  # a blend alone, no residual
+    composite, guide = torch.rand(1, 3, 64, 64), torch.rand(1, 15, 32, 32)
+    source = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert (mixing(composite, source, guide) - composite).abs().max() > 0.01
+        assert torch.equal(painting(composite, source, guide), composite)

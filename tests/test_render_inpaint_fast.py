@@ -1,5 +1,7 @@
 """The inpainter's compiled loops give what the plain networks give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -115,8 +117,10 @@ def test_a_mesh_is_drawn_as_by_the_plain_rasteriser(turned, scale, offset):
     assert torch.equal(drawn[0] != 0, plain[0] != 0) and (drawn - plain).abs().max() < 1e-5
 
 
-def test_eyes_together_are_what_they_are_alone(turned):
+@pytest.mark.parametrize("mixes", [True, False])
+def test_eyes_together_are_what_they_are_alone(turned, mixes):
     network = small_networks(seed=3).eyes
+    network.config = replace(network.config, mixes=mixes)
     picture = rows(pictures()[None])
     patches = [
         cut(place, turned.guide, turned.driven, picture, cut_source(place, turned.guide, picture, 2), 2)

@@ -59,9 +59,9 @@ def patch_changes(network: PatchRefiner, patches: Sequence[Patch]) -> list[Float
     inputs = ([getattr(patch, name) for patch in patches] for name in ("composite", "source", "guide"))
     composite, source, guide = (torch.stack(each) for each in inputs)
     correction = network.unet((composite, source), guide)
-    changes = []
+    other, changes = source if network.config.mixes else composite, []
     for i in range(len(patches)):
-        here, there = _to_rows(composite[i : i + 1]), _to_rows(source[i : i + 1])
+        here, there = _to_rows(composite[i : i + 1]), _to_rows(other[i : i + 1])
         parts = Correction(*(part[i : i + 1] for part in (correction.flow, correction.blend, correction.residual)))
         changes.append(np.empty_like(here))
         correct(here, there, source[i].numpy(), _EVERYWHERE, _EVERYWHERE, *_maps(parts), changes[-1])

@@ -69,4 +69,5 @@ class PatchRefiner(nn.Module):
     ) -> Float[Tensor, "b 3 h w"]:
         """Return the refined patch, not clamped."""
         correction = self.unet((composite, source), guide)
-        return apply_correction(correction, composite, source, torch.zeros_like(correction.flow[:, :2]))
+        other = source if self.config.mixes else composite
+        return apply_correction(correction, composite, other, torch.zeros_like(correction.flow[:, :2]))

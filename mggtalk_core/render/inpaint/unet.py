@@ -37,11 +37,16 @@ class InpaintConfig:
     """That head works at 1/``fine_stem`` of the resolution."""
     reach: float = 24.0
     """The flows move by less than this many pixels."""
+    mixes: bool = True
+    """Whether what the source shows may be mixed in. A patch's network sees it in any case."""
 
 
 WHOLE = InpaintConfig(pictures=10, guides=12)
 EYES = InpaintConfig(pictures=6, guides=15, stem=2, widths=(32, 48, 64, 96), fine=16, fine_stem=1, reach=12.0)
-MOUTH = InpaintConfig(pictures=6, guides=15, stem=2, widths=(24, 40, 64, 96, 96), fine=16, fine_stem=1, reach=12.0)
+MOUTH = InpaintConfig(
+    pictures=6, guides=15, stem=2, widths=(24, 40, 64, 96, 96), fine=16, fine_stem=1, reach=12.0, mixes=False
+)
+"""An open mouth shows what a closed one does not have: mixed in, the source's chin shone through it."""
 PAPER = InpaintConfig(pictures=10, guides=12, stem=2, widths=(64, 128, 256, 512, 512), blocks=2, fine=32)
 """For 512x512 pictures and a large GPU; the paper gives the resolution and the adversarial loss, not the widths."""
 
