@@ -175,8 +175,8 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="92cf9c63b7675bf60ddc56ea51f49999f7835ed742a4e1cf9dfe48e752a349c7",
-        size=5_052_824,
+        sha256="b0b45efe9455db49b4e9316226790588d32dbc24b82e7f9cacaf7978731b35b6",
+        size=5_052_920,
     ),
     Weight(
         name="refine.safetensors",
