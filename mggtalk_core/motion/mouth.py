@@ -63,7 +63,7 @@ def ruled_mouth(heard: Heard, frames: int, fps: float) -> Float[np.ndarray, "T 5
 
 
 def learned_mouth(heard: Heard, frames: int, fps: float) -> Float[np.ndarray, "T 52"]:
-    """Return what the net says, with lips shut by it, by a P, B or M among the phonemes that it finds likely, and by silence.
+    """Return what the net says; lips are shut by it, by a P, B or M that it finds likely too, and by silence.
 
     An average with the opening that phonemes ask for, which helps the loudness, makes the net worse.
     """
