@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from ..errors import InputError
 from ..media.audio import read_sound
@@ -19,6 +19,7 @@ from ..media.sound import Sound
 from ..media.video import VideoReader
 from ..progress import OnStep, ignore_steps
 from .audio_curves import DRIVERS, Curve, Driver, energy_curve, phoneme_curve
+from .audio_heard import Heard
 from .audio_pictures import POSES, rendered_scores
 from .audio_scores import (
     CLOSED,
@@ -71,19 +72,6 @@ class AudioOptions:
             raise InputError(f"Unknown pose {self.pose!r}; choose one of {', '.join(POSES)}.")
         if self.rendered < 0:
             raise InputError("The number of rendered frames is negative; give 0 or more.")
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A clip with its sound in step with its picture."""
-
-    path: Path
-    sound: Sound
-    fps: float
-    truth: Curve
-    """Opening of the real mouth in every frame; NaN where no face was seen."""
-    spoken: list[SpokenSound] | None
-    silent: Bool[np.ndarray, "T"]
 
 
 def evaluate_audio(

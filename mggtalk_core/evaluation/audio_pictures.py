@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from ..motion.mix import mix_motions
 from ..motion.motion import Motion
 from ..motion.timing import extend, take
 from ..progress import OnStep
+from .audio_heard import Heard
 from .audio_scores import best_lag, correlation
 from .clips import cropped, inside_frame, to_frame, to_image
 from .instruments import Avatar, Instruments
@@ -24,9 +24,6 @@ from .landmarks import RIGID, eye_distance, mouth_opening
 from .observe import Observed
 from .pictures import PictureScores, Sample, sample_indices, sample_sheet
 from .tables import Row
-
-if TYPE_CHECKING:
-    from .audio import Heard
 
 POSES = ("fixed", "driven")
 """The head keeps the pose of the first frame (table 7), or has the clip's own (table 2)."""
