@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -29,6 +25,7 @@ from ..motion.watch import watch
 from ..portrait.portrait import CROP_SIZE
 from ..progress import OnStep, ignore_steps
 from ..record import Record
+from .processes import in_processes
 
 PROCESSES = 2
 """Clips that are tracked at once at most."""
@@ -153,7 +150,13 @@ def track_all(
     refusals = _read_refusals(folder)
     rejected = {clip: refusals[clip.name]["reason"] for clip in wanted if _same(refusals.get(clip.name), clip)}
     todo = [clip for clip in wanted if clip not in rejected and not _is_tracked(clip, folder)]
-    for clip, reason in _in_processes(todo, folder, min(processes, PROCESSES), partial(_later, on_step, len(wanted))):
+    left = set(todo)
+
+    def alive() -> None:
+        on_step(len(wanted) - len(left), len(wanted))
+
+    for clip, reason in in_processes(partial(_track_to_file, folder), todo, min(processes, PROCESSES), alive):
+        left.discard(clip)
         if reason is not None:
             rejected[clip] = reason
             refusals[clip.name] = {"reason": reason, **_stamp(clip)}
@@ -162,54 +165,12 @@ def track_all(
     return TrackReport({clip: track_file(folder, clip) for clip in wanted if clip not in rejected}, rejected)
 
 
-def _later(on_step: OnStep, total: int, left: int) -> None:
-    on_step(total - left, total)
-
-
-def _in_processes(
-    clips: list[Path], folder: Path, processes: int, left: Callable[[int], None]
-) -> Iterator[tuple[Path, str | None]]:
-    """Yield each clip with the reason why it cannot be used, or None, as they are done."""
-    if not clips:
-        return
-    context = multiprocessing.get_context("spawn")  # torch and its threads do not survive a fork
-    stop = context.Event()
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(stop,))
-    try:
-        waiting: dict[Future[str | None], Path] = {pool.submit(_track_to_file, clip, folder): clip for clip in clips}
-        while waiting:
-            left(len(waiting))
-            for future in wait(waiting, timeout=0.3, return_when=FIRST_COMPLETED).done:
-                yield waiting.pop(future), future.result()
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_stop: Event | None = None
-
-
-class _StoppedError(Exception):
-    """The process that asked for the work wants no more of it."""
-
-
-def _start_worker(stop: Event) -> None:
-    global _stop
-    _stop = stop
-    torch.set_num_threads(1)
-
-
-def _check_stop(done: int, total: int) -> None:
-    if _stop is not None and _stop.is_set():
-        raise _StoppedError
-
-
-def _track_to_file(clip: Path, folder: Path) -> str | None:
+def _track_to_file(folder: Path, clip: Path, on_step: OnStep) -> str | None:
     """Track one clip; return why it cannot be used, if so."""
     if _is_tracked(clip, folder):  # by another run since this one began
         return None
     try:
-        write_track(track_file(folder, clip), track_clip(clip, on_step=_check_stop), clip)
+        write_track(track_file(folder, clip), track_clip(clip, on_step=on_step), clip)
     except InputError as error:
         return str(error)
     return None
