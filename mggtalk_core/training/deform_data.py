@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,7 @@ from ..portrait.portrait import CROP_SIZE
 from ..portrait.warp import Region, apply
 from ..progress import OnStep, ignore_steps
 from ..record import Record
-from .processes import in_processes
-from .refine_data import LAST_SEED, Sitters, sitters, spoilt
+from .refine_data import LAST_SEED, Sitters, draw_files, spoilt
 from .rendered_heads import HeadState, drawn_state
 
 CROP = 2.4
@@ -144,22 +144,9 @@ def deformation_files(folder: Path) -> list[Path]:
     return paths
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """Draws the head of a seed into a folder; sent to processes."""
-
-    data: Path
-    folder: Path
-
-    def __call__(self, seed: int, on_step: OnStep) -> bool:
-        path = self.folder / f"deform_{seed:07d}.safetensors"
-        if not path.is_file():
-            on_step(0, 1)
-            try:
-                write_deformation(path, draw_deformation(sitters(self.data), seed))
-            except InputError:
-                return False
-        return True
+def deformation_path(folder: Path, seed: int) -> Path:
+    """Return where the head of a seed is kept."""
+    return folder / f"deform_{seed:07d}.safetensors"
 
 
 def prepare_deformations(
@@ -172,12 +159,5 @@ def prepare_deformations(
     """
     if count < 1 or first <= LAST_SEED < first + count - 1:
         raise InputError(f"Draw at least 1 head; seeds up to {LAST_SEED} are for training, the others for measuring.")
-    if not (data / "ict_facekit.npz").is_file():
-        raise InputError(f"{data / 'ict_facekit.npz'} is missing: give the folder that holds it.")
-    folder.mkdir(parents=True, exist_ok=True)
-    done = drawn = 0
-    work = in_processes(_Drawing(data, folder), range(first, first + count), jobs, lambda: on_step(done, count))
-    for _, there in work:
-        done, drawn = done + 1, drawn + there
-        on_step(done, count)
-    return drawn
+    place = partial(deformation_path, folder)
+    return draw_files(data, place, draw_deformation, write_deformation, range(first, first + count), jobs, on_step)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +34,8 @@ from .head_model_source import PART_RANGES, SourceHead, read_source
 from .head_paint import FaceChart
 from .processes import in_processes
 from .rendered_heads import HeadStudio, RenderedHead, drawn_state
+
+Example = TypeVar("Example")
 
 LAST_SEED = 999_999
 """Heads beyond are for measuring."""
@@ -227,21 +231,50 @@ def read_example(path: Path) -> RefineExample:
 
 
 @dataclass(frozen=True)
-class _Drawing:
-    """Draws the head of a seed into a folder; sent to processes."""
+class _Drawing(Generic[Example]):
+    """Draws the head of a seed into a file; sent to processes."""
 
     data: Path
-    folder: Path
+    place: Callable[[int], Path]
+    draw: Callable[[Sitters, int], Example]
+    write: Callable[[Path, Example], None]
 
     def __call__(self, seed: int, on_step: OnStep) -> bool:
-        path = example_path(self.folder, seed)
+        path = self.place(seed)
         if not path.is_file():
             on_step(0, 1)
             try:
-                write_example(path, draw_example(sitters(self.data), seed))
+                self.write(path, self.draw(sitters(self.data), seed))
             except InputError:
                 return False
         return True
+
+
+def draw_files(
+    data: Path,
+    place: Callable[[int], Path],
+    draw: Callable[[Sitters, int], Example],
+    write: Callable[[Path, Example], None],
+    seeds: range,
+    jobs: int,
+    on_step: OnStep,
+) -> int:
+    """Draw an example of every seed that has no file yet; return how many seeds have one then.
+
+    ``place`` gives the file of a seed. A seed whose example cannot be drawn is passed over.
+
+    Raises:
+        InputError: the raw data of ICT-FaceKit are not in the folder ``data``.
+    """
+    if not (data / "ict_facekit.npz").is_file():
+        raise InputError(f"{data / 'ict_facekit.npz'} is missing: give the folder that holds it.")
+    place(seeds[0]).parent.mkdir(parents=True, exist_ok=True)
+    done = drawn = 0
+    work = in_processes(_Drawing(data, place, draw, write), seeds, jobs, lambda: on_step(done, len(seeds)))
+    for _, there in work:
+        done, drawn = done + 1, drawn + there
+        on_step(done, len(seeds))
+    return drawn
 
 
 def example_path(folder: Path, seed: int) -> Path:
@@ -259,12 +292,5 @@ def prepare_heads(
     """
     if count < 1 or first + count - 1 > LAST_SEED:
         raise InputError(f"Draw at least 1 head, with seeds up to {LAST_SEED}: the others are for measuring.")
-    if not (data / "ict_facekit.npz").is_file():
-        raise InputError(f"{data / 'ict_facekit.npz'} is missing: give the folder that holds it.")
-    folder.mkdir(parents=True, exist_ok=True)
-    done = drawn = 0
-    work = in_processes(_Drawing(data, folder), range(first, first + count), jobs, lambda: on_step(done, count))
-    for _, there in work:
-        done, drawn = done + 1, drawn + there
-        on_step(done, count)
-    return drawn
+    place = partial(example_path, folder)
+    return draw_files(data, place, draw_example, write_example, range(first, first + count), jobs, on_step)
