@@ -90,11 +90,12 @@ def evaluate_self(
     """
     require(clips, "clip")
     instruments, sampling = instruments or pipeline_instruments(), Sampling(every, max_frames)
-    steps, sheets = Steps(sum(total_frames(clips, sampling)), on_step), Sheets(report)
+    counts = total_frames(clips, sampling)
+    steps, sheets = Steps(sum(counts), on_step), Sheets(report)
     steps.alive()
     scorers = instruments.scorers()
     left_out = list(scorers.left_out)
-    pool = fid_pool(total_frames(clips, sampling)[1], left_out) if fid else None
+    pool = fid_pool(counts[1], left_out) if fid else None
     settings = {"every": every, "max_frames": max_frames, "pictures": pictures, "largest_yaw": LARGEST_YAW}
     table = Table("Self-reenactment", settings | {"missing": left_out})
     bench = _Bench(sampling, pictures, instruments, scorers, pool)
@@ -107,10 +108,14 @@ def evaluate_self(
         sheets.add(Path(clip).stem, sheet)
     if pool is not None:
         table.settings["fid"] = pool.results(left_out)
+    _write(table, report)
+    return table
+
+
+def _write(table: Table, report: str | os.PathLike[str] | None) -> None:
     write_report(table, report, summary(table))
     if report is not None:
         ways_table(table).write(Path(report).with_name(Path(report).stem + "_ways.json"))
-    return table
 
 
 def _evaluate_clip(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[Tensor, "3 height width"]]:
