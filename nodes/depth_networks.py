@@ -81,6 +81,12 @@ def _expert_inputs() -> list[io.Input]:
             tooltip="geowizard and marigold on a GPU. model: one network at a time on it. sequential: one layer at a "
             "time, slow, for little memory; it needs the package accelerate.",
         ),
+        *_weights_inputs(),
+    ]
+
+
+def _weights_inputs() -> list[io.Input]:
+    return [
         io.String.Input(
             "weights",
             default="",

@@ -25,7 +25,7 @@ from .options import add_settings, settings_of
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Declare the subcommand."""
-    parser = commands.add_parser("evaluate", help="measure the system on clips and portraits")
+    parser = commands.add_parser("evaluate", help="measure the system on clips, portraits and known shapes")
     kinds = parser.add_subparsers(dest="kind", required=True)
     one = kinds.add_parser("self", help="each clip drives its own first frame")
     two = kinds.add_parser("cross", help="clips drive portraits of other people")

@@ -38,7 +38,7 @@ def symmetric_geometry(
 ) -> HeadPoints:
     """Build the whole head's points from the visible surface: ``[P_f; P_f^s; ...]`` (eq. 2, 3 and D.1).
 
-    The refinement of eq. 2 is a learned offset that starts at zero, so here ``P_f = P_c``.
+    ``P_f`` is the surface as it comes: the refinement of eq. 2, where it is asked for, has corrected the fit before.
 
     Args:
         surface: depth and normals of the picture.
