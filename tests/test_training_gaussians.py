@@ -18,10 +18,11 @@ from mggtalk_core.geometry.points import Label
 from mggtalk_core.motion.deform import bind_points
 from mggtalk_core.render.rasterize import render
 from mggtalk_core.training import sitters
-from mggtalk_core.training.gaussians import RUN, GaussianExamples, GaussianStage, train_gaussians
+from mggtalk_core.training.gaussian_data import RUN, GaussianExamples, example_of, windowed
+from mggtalk_core.training.gaussians import GaussianStage, train_gaussians
 from mggtalk_core.training.head_losses import HeadLoss, at_size, ssim_loss
 from mggtalk_core.training.loop import train
-from mggtalk_core.training.sitters import Sitters, mirrorable, portrait_of, switched, with_mirrored
+from mggtalk_core.training.sitters import KeptAvatars, Sitters, mirrorable, portrait_of, switched, with_mirrored
 from mggtalk_core.training.stage import LoopOptions
 from tests.head_samples import FLIP_X
 from tests.inpaint_samples import Pairs, pair_of, scene
@@ -139,6 +140,39 @@ def test_the_nth_example_depends_on_n_alone_and_neighbours_share_a_source(pairs)
     assert not torch.equal(one[0]["backdrop"], one[1]["backdrop"])
 
 
+def test_a_window_is_a_part_of_the_example_around_the_head(pairs):
+    example, random = example_of(pairs[0], 512), np.random.default_rng(0)
+    corners = set()
+    for _ in range(8):
+        part = windowed(example, 96, random)
+        x, y = part["corner"].tolist()
+        assert 0 <= x <= 512 - 96 and 0 <= y <= 512 - 96 and part["matte"].max() > 0.5
+        for name in ("truth", "matte", "weight"):
+            assert torch.equal(part[name], example[name][:, y : y + 96, x : x + 96])
+        corners.add((x, y))
+    assert len(corners) > 4
+    whole = windowed(example, 512, random)
+    assert whole["corner"].tolist() == [0, 0] and torch.equal(whole["truth"], example["truth"])
+
+
+@pytest.mark.parametrize("name", ["all", "densify", "sgp"])
+def test_a_window_shows_what_the_whole_picture_shows_there(pairs, build, name):
+    switches = {"all": Switches(), "sgp": Switches(symmetry_in="sgp")}.get(name) or ABLATIONS[name]
+    whole, part = stage_of(pairs, build, switches), stage_of(pairs, build, switches, window=24)
+    for made, weight in whole.network.named_parameters():
+        if "leave" in made:
+            torch.nn.init.normal_(weight, std=0.02)
+    part.network.load_state_dict(whole.network.state_dict())
+    small = batch_of(part)
+    x, y = small["corner"][0].tolist()
+    large = batch_of(whole) | {"backdrop": small["backdrop"]}
+    assert small["truth"].shape[-1] == 24
+    shown = part.made(part.network, small)
+    wanted = whole.made(whole.network, large)[..., y : y + 24, x : x + 24]
+    # Leaving out what is far away changes no weight but those that rounding decides.
+    assert float((shown - wanted).detach().abs().max()) < 2e-3
+
+
 def test_the_truth_is_a_head_image_under_its_matte(pairs):
     example = GaussianExamples(pairs, 0, 512)[0]
     matte = pairs[0].matte / 255.0
@@ -219,15 +253,16 @@ def test_training_goes_on_exactly_where_it_ended(tmp_path, pairs, build):
     assert all(torch.equal(value, whole[name]) for name, value in late.items())
     assert not all(torch.equal(value, whole[name]) for name, value in early.items())
     judged = json.loads((tmp_path / "whole" / "judged.jsonl").read_text())
-    assert judged["head_psnr_learned"] == pytest.approx(judged["head_psnr_analytic"], abs=0.1)  # hardly any rate yet
+    assert judged["learned psnr_head"] == pytest.approx(judged["analytic psnr_head"], abs=0.1)  # hardly any rate yet
     assert (tmp_path / "whole" / "sheet_0000003.png").is_file()
 
 
 def test_an_untrained_network_is_judged_as_good_as_the_analytic_form(pairs, build):
     stage = stage_of(pairs, build, val=pairs)
     figures, sheet = stage.judge(stage.network)
-    assert figures["head_psnr_learned"] == pytest.approx(figures["head_psnr_analytic"], abs=1e-3)
-    assert 15.0 < figures["head_psnr_analytic"] < 40.0 and sheet.shape == (3, SIZE, 3 * SIZE)
+    for name in ("psnr_head", "ssim_head", "sharpness_head"):
+        assert figures[f"learned {name}"] == pytest.approx(figures[f"analytic {name}"], abs=1e-3)
+    assert 15.0 < figures["analytic psnr_head"] < 40.0 and sheet.shape[0] == 3
     assert stage_of(pairs, build).judge(stage.network) == ({}, None)
 
 
@@ -259,6 +294,24 @@ def test_sitters_are_built_once_and_forgotten_in_turn(pairs, build):
     for index in (0, 1, 0, 2, 0, 1):
         kept.of_pair(index)
     assert built == ["0", "1", "2", "1"]
+
+
+def test_trainings_share_the_avatars_of_the_same_geometry(pairs, build):
+    built = []
+
+    def counted(pair, switches):
+        built.append(switches)
+        return build(pair, switches)
+
+    kept = KeptAvatars(2, counted)
+    one = kept(pairs[0], Switches())
+    assert kept(pairs[0], ABLATIONS["densify"]) is one and len(built) == 1
+    other = kept(pairs[0], ABLATIONS["symmetry"])
+    assert other is not one and len(built) == 2
+    kept(pairs[0], ABLATIONS["voxel-filter"])
+    assert kept(pairs[0], ABLATIONS["symmetry"]) is other and len(built) == 3
+    kept(pairs[0], Switches())  # the oldest was forgotten
+    assert len(built) == 4
 
 
 def test_a_pair_s_portrait_shows_its_source(pairs, face_networks):

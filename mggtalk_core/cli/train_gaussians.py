@@ -31,6 +31,12 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
     gaussians.add_argument("--val", type=Path, metavar="DIR", help="pairs of other people, to judge by")
     gaussians.add_argument("--deform", type=Path, metavar="WEIGHTS", help="trained deformation that moves the points")
     gaussians.add_argument("--size", type=int, default=512, choices=(64, 128, 256, 512), help="edge of the pictures")
+    gaussians.add_argument(
+        "--window", type=int, metavar="PIXELS", help="compare a part of the picture in each step (default: all of it)"
+    )
+    gaussians.add_argument(
+        "--perceptual", type=float, default=0.01, metavar="WEIGHT", help="weight of the LPIPS terms (default: 0.01)"
+    )
     gaussians.add_argument("--without", choices=ABLATED, help="leave one thing out, as Table 3 of the paper")
     gaussians.add_argument("--symmetry-in", default="dsgr", choices=("dsgr", "sgp"), help="where points are mirrored")
     _add_loop(gaussians, batch=1, rate=2e-4)
@@ -95,7 +101,8 @@ def run_gaussians(arguments: argparse.Namespace) -> int:
     with progress_bar("train gaussians", unit="step") as on_step:
         train_gaussians(
             arguments.pairs, arguments.val, options, config=arguments.config, deform=arguments.deform,
-            switches=replace(switches, symmetry_in=arguments.symmetry_in), size=arguments.size, on_step=on_step,
+            switches=replace(switches, symmetry_in=arguments.symmetry_in), size=arguments.size,
+            window=arguments.window, perceptual=arguments.perceptual, on_step=on_step,
         )  # fmt: skip
     say(str(arguments.output / "weights.safetensors"))
     return 0

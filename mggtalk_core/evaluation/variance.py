@@ -10,13 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..gaussians.gaussians import Gaussians
+from ..geometry.points import Label
 from ..render.reference import rotations
+from ..render.splatting import MIN_ALPHA
 
 FACTORS = {"rotation": 2.0 * 180.0 / math.pi}
 """From the unit of a parameter to that of its spread; a hundred for the others."""
 
 
-def parameter_variance(frames: Iterable[Gaussians]) -> dict[str, float]:
+def parameter_variance(frames: Iterable[Gaussians], label: Label | None = None) -> dict[str, float]:
     """Return how far the parameters stray from their mean over the frames, mean over all Gaussians.
 
     Each is the root of a parameter's variance, its components added: ``spread_position`` in hundredths of the canonical
@@ -25,12 +27,16 @@ def parameter_variance(frames: Iterable[Gaussians]) -> dict[str, float]:
     motion that is asked for; what the rest changes besides is what makes pictures unstable. A round Gaussian may turn
     without being seen to: ``spread_shape``, of the covariance over its trace, in percent, does not count that.
 
-    Returns nothing where there are fewer than two frames. Memory: three copies of one frame's parameters.
+    With a ``label`` the mean is taken over the Gaussians of this label that show in one of the frames at least.
+
+    Returns nothing where there are fewer than two frames, or no such Gaussians. Memory: three copies of one frame's
+    parameters.
     """
     start: dict[str, Tensor] = {}
     sums: dict[str, Tensor] = {}
     squares: dict[str, Tensor] = {}
     count = 0
+    most: Float[Tensor, "n"] | None = None
     for gaussians in frames:
         values = _parameters(gaussians, start.get("rotation"))
         if not start:
@@ -41,10 +47,14 @@ def parameter_variance(frames: Iterable[Gaussians]) -> dict[str, float]:
             off = each - start[name]
             sums[name] += off
             squares[name] += off.square()
+        most = gaussians.opacities if most is None else torch.maximum(most, gaussians.opacities)
         count += 1
     if count < 2:
         return {}
-    spreads = {name: _spread(sums[name] / count, squares[name] / count) for name in sums}
+    rows = slice(None) if label is None else (gaussians.labels == int(label)) & (most >= MIN_ALPHA)
+    if not len(most[rows]):
+        return {}
+    spreads = {name: _spread(sums[name][rows] / count, squares[name][rows] / count) for name in sums}
     return {f"spread_{name}": FACTORS.get(name, 100.0) * spread for name, spread in spreads.items()}
 
 

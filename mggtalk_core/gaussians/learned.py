@@ -26,6 +26,8 @@ from .networks.model import DrivenHead, GaussianNetworks, HeadImage, Offsets, ta
 from .networks.offsets import apply_offsets, bounded, with_odds
 from .predict import AnalyticSequence
 
+REACH, SPARE = 5.0, 6.0
+"""A Gaussian shows within this many of its standard deviations, and of pixels, which leaves it room to learn."""
 _PARAMETERS = ("means", "quats", "scales", "opacities", "sh", "labels")
 
 
@@ -123,6 +125,17 @@ def driven_head(
     return DrivenHead(avatar, cells, analytic, torch.cat((beta.to(beta_s), beta_s)))
 
 
+@torch.no_grad()
+def drawn_in(head: DrivenHead, camera: Camera, window: tuple[int, int, int, int]) -> DrivenHead:
+    """Return the head with those points alone that a window x0, y0, x1, y1 of the camera's picture may show."""
+    count = len(head.avatar.points.positions)
+    x, y, depth = camera.project(head.analytic.means[:count]).unbind(-1)
+    reach = SPARE + REACH * head.analytic.scales[:count].amax(dim=-1) * camera.focal / depth
+    x0, y0, x1, y1 = window
+    shown = (x > x0 - reach) & (x < x1 + reach) & (y > y0 - reach) & (y < y1 + reach)
+    return replace(head, rows=torch.nonzero(shown).squeeze(-1))
+
+
 def mirrored_after_driving(avatar: Avatar, gaussians: Gaussians, filtered: bool) -> Gaussians:
     """Return Gaussians whose mirrored half is the mirror image of the driven visible half (paper 4.4.3).
 
@@ -143,19 +156,17 @@ def mirrored_after_driving(avatar: Avatar, gaussians: Gaussians, filtered: bool)
 
 def coarse(head: DrivenHead, offsets: Offsets) -> Gaussians:
     """Return ``G``: visible, mirrored and interior Gaussians before densification, closing the gaps on their own."""
-    count, seen = len(head.avatar.points.positions), head.avatar.seen_count
-    parents = apply_offsets(taken(head.analytic, slice(0, seen)), offsets.parents)
+    parents = apply_offsets(taken(head.analytic, head.parents), offsets.parents)
     alone = replace(parents, scales=parents.scales / CHILD_SHRINK)
-    return _joined(alone, taken(head.analytic, slice(seen, count)))
+    return _joined(alone, taken(head.analytic, head.interior))
 
 
 def dense(head: DrivenHead, offsets: Offsets) -> Gaussians:
     """Return ``G_den`` (eq. 6): parents, interior and children; ``G`` where there is no densification."""
     if offsets.children is None:
         return coarse(head, offsets)
-    count, seen = len(head.avatar.points.positions), head.avatar.seen_count
-    start, more = taken(head.analytic, slice(count, None)), offsets.children
-    parents = apply_offsets(taken(head.analytic, slice(0, seen)), offsets.parents)
+    start, more = taken(head.analytic, head.children), offsets.children
+    parents = apply_offsets(taken(head.analytic, head.parents), offsets.parents)
     children = replace(
         parents,
         means=start.means + more.places * start.scales.amax(dim=-1, keepdim=True),
@@ -163,7 +174,7 @@ def dense(head: DrivenHead, offsets: Offsets) -> Gaussians:
         sh=start.sh + more.colours.unflatten(-1, (4, 3)),
         labels=start.labels,
     )
-    return _joined(parents, taken(head.analytic, slice(seen, count)), children)
+    return _joined(parents, taken(head.analytic, head.interior), children)
 
 
 @torch.no_grad()

@@ -50,6 +50,26 @@ class Sitter:
 BuildAvatar = Callable[[Pair, Switches], tuple[Avatar, HeadImage]]
 
 
+class KeptAvatars:
+    """A `BuildAvatar` that remembers: trainings that follow each other share avatars, some 45 MB each."""
+
+    def __init__(self, kept: int, build: BuildAvatar | None = None) -> None:
+        self._kept, self._build = kept, build or avatar_of
+        self._ready: OrderedDict[tuple[object, ...], tuple[Avatar, HeadImage]] = OrderedDict()
+
+    def __call__(self, pair: Pair, switches: Switches) -> tuple[Avatar, HeadImage]:
+        """Return the avatar of a pair's source with what the switches leave of its geometry."""
+        geometry = (switches.refinement, switches.symmetry, switches.voxel_filter, switches.symmetry_in)
+        source = (pair.clip, pair.fit.identity.numpy().tobytes(), pair.fit.beta_s.numpy().tobytes())
+        key = (*geometry, *source)
+        if key not in self._ready:
+            self._ready[key] = self._build(pair, switches)
+        self._ready.move_to_end(key)
+        while len(self._ready) > self._kept:
+            self._ready.popitem(last=False)
+        return self._ready[key]
+
+
 class Sitters:
     """The sitters of a set of pairs; as many as ``kept`` stay in memory, some 80 MB each."""
 

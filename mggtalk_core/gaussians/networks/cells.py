@@ -55,13 +55,16 @@ class Cells(Record):
         there = values[rows.clamp(min=0)] * (rows >= 0)[:, None]  # [cells, C]
         return there.T.unflatten(1, (self.grid, self.grid))  # [C, H, W]
 
-    def spread(self, maps: Float[Tensor, "2 c h w"], widths: Sequence[int]) -> tuple[Float[Tensor, "seen _"], ...]:
+    def spread(
+        self, maps: Float[Tensor, "2 c h w"], widths: Sequence[int], rows: Tensor | slice = slice(None)
+    ) -> tuple[Float[Tensor, "k _"], ...]:
         """Return the maps of both halves at their points, bilinear between the cells' middles.
 
-        ``widths``: how many channels go into each of the results.
+        ``widths``: how many channels go into each of the results; ``rows``: of the points that are wanted.
         """
         tables = [part.transpose(0, 1).flatten(1).T for part in maps.split(widths, dim=1)]  # [2 * cells, _] each
-        return tuple(_looked_up(table, self.corners, self.weights) for table in tables)
+        corners, weights = self.corners[rows], self.weights[rows]
+        return tuple(_looked_up(table, corners, weights) for table in tables)
 
     def at_twins(self, values: Float[Tensor, "c h w"]) -> Float[Tensor, "cells c"]:
         """Return the visible half's map at the points that `twins` names; anything where there is none."""

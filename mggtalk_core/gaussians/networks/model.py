@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...record import Record
@@ -44,6 +44,26 @@ class DrivenHead(Record):
     """All of its Gaussians: points, then children."""
     betas: Float[Tensor, "104"]
     """``beta_d`` and ``beta_s``."""
+    rows: Int[Tensor, "k"] | None = None
+    """Points that are drawn, in order; None: all. Training on a part of the picture needs no others."""
+
+    @property
+    def parents(self) -> Int[Tensor, "p"] | slice:
+        """Rows of the visible and mirrored Gaussians that are drawn."""
+        seen = self.avatar.seen_count
+        return slice(0, seen) if self.rows is None else self.rows[self.rows < seen]
+
+    @property
+    def interior(self) -> Int[Tensor, "i"] | slice:
+        """Rows of the Gaussians on the head model that are drawn."""
+        seen, count = self.avatar.seen_count, len(self.avatar.points.positions)
+        return slice(seen, count) if self.rows is None else self.rows[self.rows >= seen]
+
+    @property
+    def children(self) -> Int[Tensor, "p"] | slice:
+        """Rows of the children of `parents`."""
+        count = len(self.avatar.points.positions)
+        return slice(count, None) if self.rows is None else self.parents + count
 
 
 @dataclass(frozen=True)
@@ -121,10 +141,10 @@ class GaussianNetworks(nn.Module):
             mirrored = mirrored + reflect(visible.flatten(1).T).T.view_as(visible)
         both = torch.stack((visible, mirrored))  # [2, 20, H, W]
         if self.densifier is None:
-            return Offsets(head.cells.spread(both, WIDTHS), None)
+            return Offsets(head.cells.spread(both, WIDTHS, head.parents), None)
         places, more = self.densifier(features.expand(2, -1, -1, -1), both)
         known = torch.cat((both, places.float(), both[:, -more.shape[1] :] + more.float()), dim=1)  # [2, 36, H, W]
-        said = head.cells.spread(known, (*WIDTHS, *CHILD))
+        said = head.cells.spread(known, (*WIDTHS, *CHILD), head.parents)
         return Offsets(said[:4], Children(*said[4:]))
 
 
