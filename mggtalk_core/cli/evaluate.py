@@ -19,6 +19,7 @@ from ..evaluation.self_reenactment import PICTURES, evaluate_self
 from ..evaluation.self_summary import summary, ways_table
 from ..evaluation.tables import Row, Table
 from .console import progress_bar, say
+from .evaluate_ablation import add_ablation
 from .evaluate_geometry import add_geometry
 from .options import add_settings, settings_of
 
@@ -68,6 +69,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     placed.add_argument("--report", type=Path, metavar="OUT.json", help="write the table and sheets here")
     placed.set_defaults(run=run_alignment)
     add_geometry(kinds)
+    add_ablation(kinds)
 
 
 def run_self(arguments: argparse.Namespace) -> int:
