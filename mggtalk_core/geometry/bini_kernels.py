@@ -1,12 +1,12 @@
 """Compiled loops of the stencil solver; imported only when a surface is first integrated on the CPU.
 
-Cells are numbered row after row, so the neighbours of a cell are one cell and one row away. The indices of the loops
-inside the conjugate gradients are unsigned: a negative one would mean "from the end", and the test for it would keep
-the compiler from using the processor's vectors.
+The cells lie in memory as `bini_blocks.Blocks` says, and the loops take a line of them at a time (`bini_lanes`). The
+indices are unsigned: a negative one would mean "from the end", and each access would test for it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from ..kernel_cache import named_by_package
+from .bini_lanes import after, before, limited, load, spread, store, total
 
 ONE = np.uint64(1)
 SATURATED = 40.0
@@ -21,14 +22,12 @@ SATURATED = 40.0
 DOUBLINGS = 7
 SHRINK = 0.5**DOUBLINGS
 """exp(x) is the series at ``x * SHRINK``, at most 0.32, squared as often: 1e-14 exact, and it runs in vectors."""
+SERIES = tuple(1.0 / float(math.factorial(power)) for power in range(11, -1, -1))
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the interpreter lock, keeping the machine code on disk where a folder is writable.
-
-    Sums may be taken in any order (or they would not run in vectors): the order is fixed when a kernel is compiled.
-    """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
+    """Compile without the interpreter lock, keeping the machine code on disk where a folder is writable."""
+    options = {"nogil": True, "error_model": "numpy"}
     function = named_by_package(function)
     try:
         return numba.njit(cache=True, **options)(function)
@@ -37,136 +36,149 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _weights_along(
-    z: np.ndarray, slope: np.ndarray, target: np.ndarray, link: np.ndarray, far: int, k: float,
-    starts: np.ndarray, stops: np.ndarray, weight: np.ndarray,
+    z: np.ndarray, slope: np.ndarray, target: np.ndarray, link: np.ndarray,
+    first: np.ndarray, behind: np.ndarray, ahead: np.ndarray, k: float, weight: np.ndarray,
 ) -> float:  # fmt: skip
-    """Set the weight of every forward equation along one axis (eq. 22), ``far`` cells a step; return the energy."""
-    energy = 0.0
-    for run in range(starts.size):
-        for i in range(starts[run], stops[run]):
-            s, t = slope[i], target[i]
-            forward = s * (z[i + far] - z[i]) * link[i]
-            backward = s * (z[i] - z[i - far]) * link[i - far]
-            x = min(max(k * (forward * forward - backward * backward), -SATURATED), SATURATED) * SHRINK
-            e = 1.0 + x * (1.0 + x * (0.5 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120 + x * (1 / 720 + x * (
-                1 / 5040 + x * (1 / 40320 + x * (1 / 362880 + x * (1 / 3628800 + x / 39916800))))))))))  # fmt: skip
-            for _ in range(DOUBLINGS):
-                e = e * e
-            w = 1.0 / (1.0 + e)
-            weight[i] = w
-            energy += w * (forward - t) ** 2 + (1.0 - w) * (backward - t) ** 2
-    return energy
+    """Set the weight of every forward equation along one axis (eq. 22); return the energy.
+
+    ``first``, ``behind`` and ``ahead`` are where lines begin, and those of the neighbours along the axis.
+    """
+    one, energy = spread(1.0), spread(0.0)
+    sharpness, most, shrink = spread(k), spread(SATURATED), spread(SHRINK)
+    for n in range(first.size):
+        i = first[n]
+        here, s, t = load(z, i), load(slope, i), load(target, i)
+        forward = s * (load(z, ahead[n]) - here) * load(link, i)
+        backward = s * (here - load(z, behind[n])) * load(link, behind[n])
+        x = limited(sharpness * (forward * forward - backward * backward), most) * shrink
+        e = spread(SERIES[0])
+        for c in range(1, len(SERIES)):
+            e = e * x + spread(SERIES[c])
+        for _ in range(DOUBLINGS):
+            e = e * e
+        w = one / (one + e)
+        store(weight, i, w)
+        forward, backward = forward - t, backward - t
+        energy = energy + w * forward * forward + (one - w) * backward * backward
+    return total(energy)
 
 
 weights_along = _compile(_weights_along)
 
 
 def _edges_along(
-    z: np.ndarray, slope: np.ndarray, target: np.ndarray, link: np.ndarray, far: int, weight: np.ndarray,
+    z: np.ndarray, slope: np.ndarray, target: np.ndarray, link: np.ndarray,
+    first: np.ndarray, ahead: np.ndarray, weight: np.ndarray,
     conductance: np.ndarray, diagonal: np.ndarray, right: np.ndarray, residual: np.ndarray,
 ) -> None:  # fmt: skip
     """Set the conductances of one axis' edges; add what they give to the diagonal, the right side and its residual."""
-    for i in range(np.uint64(0), np.uint64(z.size) - far):
-        if link[i] == 0.0:
-            continue
-        j = i + far
-        before, after = weight[i] * slope[i], (1.0 - weight[j]) * slope[j]
-        c = before * slope[i] + after * slope[j]
-        flow = before * target[i] + after * target[j]
-        rest = flow - c * (z[j] - z[i])
-        conductance[i] = c
-        diagonal[i] += c
-        diagonal[j] += c
-        right[i] -= flow
-        right[j] += flow
-        residual[i] -= rest
-        residual[j] += rest
+    one = spread(1.0)
+    for n in range(first.size):
+        i, j = first[n], ahead[n]
+        s, t = load(slope, i), load(slope, j)
+        before_it, after_it = load(weight, i) * s * load(link, i), (one - load(weight, j)) * t * load(link, i)
+        c = before_it * s + after_it * t
+        flow = before_it * load(target, i) + after_it * load(target, j)
+        rest = flow - c * (load(z, j) - load(z, i))
+        store(conductance, i, c)
+        store(diagonal, i, load(diagonal, i) + c)
+        store(diagonal, j, load(diagonal, j) + c)
+        store(right, i, load(right, i) - flow)
+        store(right, j, load(right, j) + flow)
+        store(residual, i, load(residual, i) - rest)
+        store(residual, j, load(residual, j) + rest)
 
 
 edges_along = _compile(_edges_along)
 
 
-def _image(
-    p: np.ndarray, c: np.ndarray, d: np.ndarray, pull: np.ndarray, drawn: bool, image: np.ndarray,
-    start: int, stop: int, width: int,
-) -> float:  # fmt: skip
-    """Write the matrix times ``p``; return the dot product of the two. ``c`` and ``d`` are conductances in x and y.
+def _advance(
+    x: np.ndarray, r: np.ndarray, p: np.ndarray, image: np.ndarray, scale: np.ndarray, step: Any, beta: Any, i: int
+) -> tuple[Any, Any]:
+    """Take the last step along the direction and turn it, in one block; return what the residual's sums gain."""
+    v = load(p, i)
+    store(x, i, load(x, i) + step * v)
+    rest = load(r, i) - step * load(image, i)
+    store(r, i, rest)
+    scaled = load(scale, i) * rest
+    store(p, i, scaled + beta * v)
+    return rest * rest, scaled * rest
+
+
+_advance = _compile(_advance)
+
+
+def _sweep(
+    vectors: tuple[np.ndarray, ...], matrix: tuple[np.ndarray, ...], drawn: bool,
+    up: np.ndarray, down: np.ndarray, lead: int, lanes: int, step: float, beta: float,
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """Take a step, turn the direction ``p`` and write the matrix times it, in one pass over the memory.
 
     Differences first: a constant has the image 0 then, to the last bit of float32 too.
+
+    Returns:
+        The residual's square and its power (in the norm of the preconditioner), the curvature along the direction and
+        the power of the image.
+
     """
-    total = p.dtype.type(0)
-    for i in range(start, stop):
-        v = p[i]
-        q = c[i] * (v - p[i + ONE]) + c[i - ONE] * (v - p[i - ONE])
-        q += d[i] * (v - p[i + width]) + d[i - width] * (v - p[i - width])
+    (x, r, p, image), (c, d, scale, pull) = vectors, matrix
+    step, beta, nothing = spread(step), spread(beta), spread(x.dtype.type(0))
+    square, power, curvature, image_power, flow = nothing, nothing, nothing, nothing, nothing
+    for block in range(ONE, min(up.size, lead + ONE)):
+        more = _advance(x, r, p, image, scale, step, beta, block * lanes)
+        square, power = square + more[0], power + more[1]
+    following = load(p, lanes)
+    for block in range(ONE, up.size):
+        i, u = block * lanes, up[block]
+        if block + lead < up.size:
+            more = _advance(x, r, p, image, scale, step, beta, i + lead * lanes)
+            square, power = square + more[0], power + more[1]
+        v, following = following, load(p, i + lanes)
+        last, flow = flow, load(c, i) * (v - after(v, following))
+        q = flow - before(last, flow) + load(d, i) * (v - load(p, down[block])) + load(d, u) * (v - load(p, u))
         if drawn:
-            q += pull[i] * v
-        image[i] = q
-        total += q * v
-    return np.float64(total)
+            q = q + load(pull, i) * v
+        store(image, i, q)
+        curvature, image_power = curvature + q * v, image_power + load(scale, i) * q * q
+    return total(square), total(power), total(curvature), total(image_power)
 
 
-def _turn(
-    x: np.ndarray, p: np.ndarray, r: np.ndarray, scale: np.ndarray, step: float, beta: float, start: int, stop: int
-) -> None:
-    """Take the last step along the direction, then turn it: one pass over memory for both."""
-    for i in range(start, stop):
-        v = p[i]
-        x[i] += step * v
-        p[i] = scale[i] * r[i] + beta * v
-
-
-def _reduce(
-    r: np.ndarray, image: np.ndarray, scale: np.ndarray, step: float, start: int, stop: int
-) -> tuple[float, float]:
-    """Lower the residual by the step; return its square and that in the norm of the preconditioner."""
-    square = r.dtype.type(0)
-    power = r.dtype.type(0)
-    for i in range(start, stop):
-        v = r[i] - step * image[i]
-        r[i] = v
-        v2 = v * v
-        square += v2
-        power += scale[i] * v2
-    return np.float64(square), np.float64(power)
-
-
-_image = _compile(_image)
-_turn = _compile(_turn)
-_reduce = _compile(_reduce)
+_sweep = _compile(_sweep)
 
 
 def _iterate(
-    c: np.ndarray, d: np.ndarray, pull: np.ndarray, drawn: bool, scale: np.ndarray,
-    x: np.ndarray, r: np.ndarray, p: np.ndarray, image: np.ndarray,
-    starts: np.ndarray, stops: np.ndarray, width: int, state: np.ndarray, goal: float, most: int,
+    vectors: tuple[np.ndarray, ...], matrix: tuple[np.ndarray, ...], drawn: bool,
+    up: np.ndarray, down: np.ndarray, lead: int, lanes: int, state: np.ndarray, goal: float, most: int,
 ) -> int:  # fmt: skip
     """Run up to ``most`` conjugate gradient iterations; return how many it took, fewer only when it is done.
 
-    ``starts`` and ``stops`` bound the runs of cells that are worked on. ``state`` holds the square of the residual, its
-    power (in the norm of the preconditioner), beta and the last step, and is carried from call to call; ``x`` lacks
-    that step. Sums are of the arrays' own type within a run and float64 over the runs.
+    The residual's power after a step is foretold from the image, so that the direction can be turned in the same pass,
+    and measured there (Meurant, Parallel Computing 5, 1987; "M-CG" of Chen and Carson, arXiv 1905.01549).
+
+    Args:
+        vectors: the answer, its residual, the direction and the matrix times it; zeros but the residual, at first.
+        matrix: conductances in x and in y, the preconditioner, and the prior's pull (read if ``drawn``).
+        drawn: whether there is a prior.
+        up: see `Blocks`, like ``down``, ``lead`` and ``lanes``.
+        state: the last step, which the answer lacks, and beta; carried from call to call.
+        goal: squared residual to reach.
+        most: iterations.
+
     """
-    square, power, beta, step = state[0], state[1], state[2], state[3]
+    step, beta = state[0], state[1]
+    kind = vectors[0].dtype.type
     done = 0
-    while done < most and square > goal:
-        for k in range(starts.size):
-            _turn(x, p, r, scale, x.dtype.type(step), x.dtype.type(beta), starts[k], stops[k])
-        curvature = 0.0
-        for k in range(starts.size):
-            curvature += _image(p, c, d, pull, drawn, image, starts[k], stops[k], width)
-        if not curvature > 0.0:  # nothing left above rounding
+    while done < most:
+        square, power, curvature, image_power = _sweep(
+            vectors, matrix, drawn, up, down, lead, lanes, kind(step), kind(beta)
+        )
+        if not (square > goal and curvature > 0.0):  # it is there, or nothing is left above rounding
             step = 0.0
             break
-        step, before = power / curvature, power
-        square, power = 0.0, 0.0
-        for k in range(starts.size):
-            more = _reduce(r, image, scale, x.dtype.type(step), starts[k], stops[k])
-            square += more[0]
-            power += more[1]
-        beta = power / before
+        step = power / curvature
+        beta = max(step * step * image_power / power - 1.0, 0.0)
         done += 1
-    state[0], state[1], state[2], state[3] = square, power, beta, step
+    state[0], state[1] = step, beta
     return done
 
 
