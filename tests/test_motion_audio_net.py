@@ -18,7 +18,7 @@ from mggtalk_core.motion.audio_net import (
     write_net,
 )
 from mggtalk_core.motion.mel import BANDS, FLOOR, SCALE, log_mel, mel_filters, normalised, voice_level
-from mggtalk_core.motion.mouth import Heard, learned_mouth, with_opening, with_shut_lips
+from mggtalk_core.motion.mouth import PARTING_SPEED, Heard, learned_mouth, parted_gently, with_opening, with_shut_lips
 from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES, columns, gap_basis, gathered, spread
 from mggtalk_core.motion.speech_features import Piece, pieces
 from mggtalk_core.weights.policy import using_policy
@@ -167,6 +167,20 @@ def test_net_phonemes_and_silence_each_shut_the_lips():
     unlikely = learned_mouth(heard(0.15, log_odds=-4.0, segments=[("M", 90, 102)]), 50, 25.0)
     assert (unlikely @ basis).min() > 0.1, "the net does not believe every phoneme"
     assert np.abs(learned_mouth(heard(0.15, activity=0.0), 50, 25.0)[:, columns("jawOpen")]).max() == 0.0
+
+
+@pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])
+def test_lips_part_no_faster_than_those_of_speakers(fps):
+    _, basis = gap_basis()
+    frames = round(fps)
+    wide = np.zeros((frames, len(SHAPES)))
+    wide[frames // 2 :, SHAPES.index("jawOpen")] = 0.5
+    beta = wide @ spread()
+    gap = parted_gently(beta, fps) @ basis
+    assert np.diff(gap).max() <= PARTING_SPEED / fps + 1e-6
+    assert gap[-1] == pytest.approx((beta @ basis)[-1]), "in the end they stand as wide as was asked"
+    closing = beta[::-1]
+    np.testing.assert_array_equal(parted_gently(closing, fps), closing)
 
 
 # The package's own weights

@@ -26,6 +26,10 @@ SHUT = 0.5
 SHUT_WIDTH = 1.5
 LIKELY = -1.5
 """Log-odds above which a recognised P, B or M is believed; the recogniser alone is right on half of them."""
+PARTING_SPEED = 1.5
+"""Fastest parting of the lips, in eye distances a second: the 99th percentile of tracked speech of this spread."""
+PARTING_SECONDS = 0.12
+"""Time after a closure in which that limit holds; the widest mouth is reached by then."""
 OPENS_BEFORE, CLOSES_AFTER = 0.25, 0.1
 """Seconds by which lips may part before a voice sets in, and stay parted after it has ended."""
 
@@ -78,7 +82,7 @@ def learned_mouth(heard: Heard, frames: int, fps: float) -> Float[np.ndarray, "T
         lips = np.maximum(lips, peak_at_frames(closed, frames, fps) * likely)
     shaped = values[:, : len(SHAPES)].clip(0.0) * voice[:, None] @ spread()
     opening = values[:, OUTPUTS.index(OPENING)].clip(0.0) * voice
-    return with_shut_lips(with_opening(shaped, opening), lips * voice)
+    return parted_gently(with_shut_lips(with_opening(shaped, opening), lips * voice), fps)
 
 
 def voice_about(activity: Float[np.ndarray, "features"]) -> Float[np.ndarray, "features"]:
@@ -111,6 +115,16 @@ def with_shut_lips(beta: Float[np.ndarray, "T 52"], lips: Float[np.ndarray, "T"]
     """Return coefficients with the lips shut where ``lips`` is 1."""
     opens = np.isin(np.arange(len(BLENDSHAPES)), indices(MOUTH_OPENING))
     return beta * (1.0 - lips[:, None] * opens) + lips[:, None] * shape_vector(CLOSED_LIPS)
+
+
+def parted_gently(beta: Float[np.ndarray, "T 52"], fps: float) -> Float[np.ndarray, "T 52"]:
+    """Return coefficients whose lips part no faster than `PARTING_SPEED`; how fast they close is left alone."""
+    gap = (beta @ gap_basis()[1]).clip(0.0)
+    reach = math.ceil(PARTING_SECONDS * fps)
+    before = np.lib.stride_tricks.sliding_window_view(np.pad(gap, (reach, 0), mode="edge"), reach + 1)
+    allowed = (before + PARTING_SPEED / fps * np.arange(reach, -1, -1)).min(axis=1)
+    fast = allowed < gap
+    return np.where(fast[:, None], with_opening(beta, allowed), beta)
 
 
 def at_frames(
