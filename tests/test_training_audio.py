@@ -10,7 +10,15 @@ from mggtalk_core.motion.audio_net import MouthNetConfig, run_net
 from mggtalk_core.motion.mel import BANDS, normalised, silence_frame
 from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES
 from mggtalk_core.training.audio import correct_lags, leave_out
-from mggtalk_core.training.audio_augment import PLAIN, SILENCE, Augmentation, at_positions, falls_silent, other_room
+from mggtalk_core.training.audio_augment import (
+    PLAIN,
+    SILENCE,
+    Augmentation,
+    at_positions,
+    falls_silent,
+    other_room,
+    steady_noise,
+)
 from mggtalk_core.training.audio_batches import draw_batch
 from mggtalk_core.training.audio_clips import SpokenClip, fold_of, for_scoring, for_training
 from mggtalk_core.training.audio_data import REFERENCE_SPREAD, Speech, speech_from_capture, to_reference
@@ -111,6 +119,16 @@ def test_a_stretch_that_falls_silent_shuts_the_mouth():
     quiet = (batch.mel[:, :, 12:-12] < -3.5).all(dim=1).view(4, 200, 2).all(dim=2)
     shut = batch.targets[:, OUTPUTS.index(OPENING)].abs() < 1e-6
     assert bool(shut[:, 4:-4][quiet[:, 4:-4]].float().mean() > 0.7)
+
+
+def test_noise_as_loud_as_a_voice_leaves_the_mouth_shut():
+    for seed in range(8):
+        mel = steady_noise(600, np.random.default_rng(seed))
+        assert mel.mean() == pytest.approx(0.0, abs=1e-3)
+        # Nothing in it lasts: what two halves have in common is their colour.
+        np.testing.assert_allclose(mel[:300].mean(axis=0), mel[300:].mean(axis=0), atol=0.35)
+    batch = draw_batch([babble()], 3, 3, dataclasses.replace(PLAIN, steady=1.0), np.random.default_rng(0))
+    assert float(batch.targets.abs().max()) < 1e-6
 
 
 # Losses

@@ -31,9 +31,11 @@ class Augmentation:
     """Share of the examples in which a stretch falls silent, and the mouth with it."""
     masks: float = 0.4
     """Share of the examples that lose a few neighbouring bands."""
+    steady: float = 0.04
+    """Share of the examples that are nothing but noise or hum as loud as a voice, and the mouth stays shut."""
 
 
-PLAIN = Augmentation((1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+PLAIN = Augmentation((1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def at_positions(mel: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -83,6 +85,21 @@ def falls_silent(frames: int, kinds: Augmentation, rng: np.random.Generator) -> 
         start = int(rng.integers(0, max(1, frames - length)))
         quiet[start : start + length] = True
     return quiet
+
+
+def steady_noise(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the spectrum [frames,80] of coloured noise, by chance with a hum of a few bands, at the level of a voice.
+
+    A recording without a voice is measured against itself: what is loudest in it then stands where a voice would.
+    """
+    place = np.linspace(0.0, 1.0, BANDS)
+    colour = rng.normal(0.0, 3.0) * place + rng.normal(0.0, 1.0) * np.cos(np.pi * rng.uniform(1.0, 4.0) * place)
+    if rng.random() < 0.4:
+        for centre in rng.integers(0, BANDS, rng.integers(1, 5)):
+            colour += rng.uniform(3.0, 20.0) * np.exp(-0.5 * ((np.arange(BANDS) - centre) / rng.uniform(0.4, 1.5)) ** 2)
+    grain = np.log(0.5 * rng.standard_gamma(2.0, (frames, BANDS), dtype=np.float32) + np.float32(1e-3))
+    mel = colour.astype(np.float32) + grain * np.float32(rng.uniform(0.0, 1.0))
+    return mel - mel.mean()
 
 
 def masked(mel: np.ndarray, kinds: Augmentation, rng: np.random.Generator) -> np.ndarray:

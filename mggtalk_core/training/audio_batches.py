@@ -13,7 +13,16 @@ from torch import Tensor
 from ..motion.audio_net import NET_RATE, PHASES, STRIDE
 from ..motion.mel import MEL_RATE, normalised
 from ..motion.vad import same_convolution
-from .audio_augment import SILENCE, Augmentation, at_positions, falls_silent, masked, other_room, other_voice
+from .audio_augment import (
+    SILENCE,
+    Augmentation,
+    at_positions,
+    falls_silent,
+    masked,
+    other_room,
+    other_voice,
+    steady_noise,
+)
 from .audio_data import Speech
 
 SECONDS = 4.0
@@ -57,6 +66,8 @@ def _example(
     mel = other_voice(mel, kinds, rng)
     quiet = falls_silent(len(mel), kinds, rng)
     mel[quiet] = SILENCE
+    if rng.random() < kinds.steady:
+        mel, quiet = steady_noise(len(mel), rng), np.ones(len(mel), dtype=bool)
     mel = masked(normalised(other_room(mel, kinds, rng), 0.0), kinds, rng)
     inner = slice(STRIDE * reach, len(positions) - STRIDE * reach)
     middles = positions[inner].reshape(-1, STRIDE // PHASES).mean(axis=1)
