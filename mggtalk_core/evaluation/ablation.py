@@ -34,6 +34,8 @@ VARIANTS = {
     "symmetry-in-sgp": Switches(symmetry_in="sgp"),
 }
 """The rows of table 3, and the other placement of symmetry (4.4.3)."""
+SPREAD = (FULL, "symmetry-in-sgp")
+"""Variants whose parameters' variance is measured, which takes as long as the other scores: those of 4.4.3."""
 KEPT = 160
 """Avatars in memory, 45 MB each: most variants share theirs."""
 
@@ -167,7 +169,7 @@ class _Study:
             config = CONFIGS[self.options.config].with_switches(VARIANTS[name])
             network = GaussianNetworks(config) if seed is None else read_gaussians(place / "weights.safetensors")
             scenes = Scenes(self.val, config, CROP_SIZE, None, self.build)
-            found = list(score_sources(scenes, network.eval(), self.judges, self.options.per_clip, True))
+            found = list(score_sources(scenes, network.eval(), self.judges, self.options.per_clip, name in SPREAD))
             Sheets(self.folder / "ablation.json").add(place.name, _sheet([shown for _, shown in found], place.name))
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps([row for row, _ in found]), encoding="utf-8")

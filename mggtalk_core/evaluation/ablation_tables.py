@@ -11,9 +11,12 @@ FULL = "full"
 """Name of the variant that nothing is left out of."""
 FIGURES = (
     "psnr_head", "ssim_head", "lpips_head", "lpips_face", "sharpness_head", "psnr_eyes", "psnr_mouth", "aed_arkit52",
-    "apd_landmarker", "landmark_error", "spread_rotation", "spread_scale", "spread_opacity", "spread_colour",
-    "spread_mirrored_position", "spread_mirrored_rotation", "spread_mirrored_scale", "spread_mirrored_opacity",
-    "spread_mirrored_colour",
+    "apd_landmarker", "landmark_error",
+    *(
+        f"spread_{half}_{name}"
+        for half in ("visible", "mirrored")
+        for name in ("position", "rotation", "shape", "scale", "opacity", "colour")
+    ),
 )  # fmt: skip
 COMPARED = ("psnr_head", "ssim_head", "aed_arkit52", "apd_landmarker")
 """What stands for PSNR, SSIM, AED and APD of table 3."""
@@ -43,7 +46,8 @@ def differences_table(table: Table) -> Table:
         clips = {row["clip"] for row in rows}
         row: Row = {"variant": variant, "clips": len(clips), "seeds": len(_seeds(rows))}
         for name in FIGURES:
-            row |= _figures(table, variant, name)
+            if name in table.columns:
+                row |= _figures(table, variant, name)
         row |= _beside_the_paper(row, table, variant)
         found.rows.append(row)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..gaussians.gaussians import Gaussians
 from ..gaussians.learned import dense
+from ..gaussians.networks.model import taken
 from ..geometry.points import Label
 from ..portrait.landmarker import Face
 from ..progress import OnStep, ignore_steps
@@ -69,8 +70,8 @@ def score_sources(
 
     Pictures are the driven head over the source's torso-background without the inpainter, against the true frame in
     the true matte: ``psnr_``, ``ssim_`` and ``lpips_`` by region, ``sharpness_head`` (gradient energy over the
-    truth's), and what `motion_scores` says of the changes since the first scored target. ``spread_`` is
-    `parameter_variance` over the scored targets, ``spread_mirrored_`` that of the mirrored Gaussians.
+    truth's), and what `motion_scores` says of the changes since the first scored target. ``spread_visible_`` and
+    ``spread_mirrored_`` are `parameter_variance` of the visible and of the mirrored Gaussians over all the targets.
 
     Args:
         scenes: pairs, as heads of 512 pixels.
@@ -83,19 +84,19 @@ def score_sources(
     first = 0
     for place, shard in enumerate(scenes.pairs.shards):
         steps = np.linspace(first, first + len(shard) - 1, min(per_clip, len(shard)))
-        yield _score_source(scenes, network, judges or Judges(), [round(step) for step in steps], spread)
+        row, shown = _score_source(scenes, network, judges or Judges(), [round(step) for step in steps])
+        members = range(first, first + len(shard))
+        yield row | (spreads(scenes, network, members) if spread else {}), shown
         first += len(shard)
         on_step(place + 1, len(scenes.pairs.shards))
 
 
 def _score_source(
-    scenes: Scenes, network: nn.Module | None, judges: Judges, members: list[int], spread: bool
+    scenes: Scenes, network: nn.Module | None, judges: Judges, members: list[int]
 ) -> tuple[Row, SheetRow]:
-    scores, ours, theirs, frames = Scores(), Observed(), Observed(), []
+    scores, ours, theirs = Scores(), Observed(), Observed()
     for index in members:
-        made = gaussians_of(scenes, network, index)
-        frames += [made] if spread else []
-        pair, image = scenes.pair(index), over_layer(scenes, made, index)
+        pair, image = scenes.pair(index), over_layer(scenes, gaussians_of(scenes, network, index), index)
         scores.append(_picture_scores(image, pair, judges))
         if judges.detect is not None:
             ours.add(judges.detect(to_frame(image)))
@@ -106,9 +107,18 @@ def _score_source(
         moved, both = motion_scores(ours, theirs), ours.seen & theirs.seen
         row["landmark_error"] = float(landmark_error(ours.landmarks[both], theirs.landmarks[both]).mean())
         row |= {name: moved[name] for name in _MOTION}
-    mirrored = parameter_variance(frames, Label.MIRRORED)
-    row |= parameter_variance(frames)
-    return row | {name.replace("spread", "spread_mirrored"): value for name, value in mirrored.items()}, shown
+    return row, shown
+
+
+def spreads(scenes: Scenes, network: nn.Module | None, members: Sequence[int]) -> Row:
+    """Return how much the parameters of visible and of mirrored Gaussians change between targets of one source."""
+    parents = slice(0, scenes.head(members[0], torch.device("cpu"))[0].avatar.seen_count)
+    frames = [taken(gaussians_of(scenes, network, index), parents) for index in members]
+    return {
+        name.replace("spread", f"spread_{label.name.lower()}"): value
+        for label in (Label.VISIBLE, Label.MIRRORED)
+        for name, value in parameter_variance(frames, label).items()
+    }
 
 
 def gaussians_of(scenes: Scenes, network: nn.Module | None, index: int) -> Gaussians:
