@@ -6,7 +6,7 @@ import pytest
 
 from mggtalk_core.geometry import bini_lanes as lanes
 from mggtalk_core.geometry.bini_blocks import Blocks
-from mggtalk_core.geometry.bini_kernels import edges_along, iterate
+from mggtalk_core.geometry.bini_kernels import edges_along, gather, iterate
 
 KINDS = ("float64", "float32")
 
@@ -137,20 +137,22 @@ def test_it_stops_at_the_goal_with_every_step_taken(kind):
 def test_edges_add_up_to_the_gradient_of_the_energy(kind):
     """What the loops set up against the sums over the pairs of cells, written out."""
     inside, random = scattered(4, 20, share=0.7), np.random.default_rng(1)
-    blocks, far, flat = Blocks.build(inside, np.dtype(kind)), inside.shape[1], inside.ravel()
-    z, slope, target, w = random.normal(size=(4, inside.size)) * flat
-    link = (flat & np.roll(flat, -far)).astype(float)
-    first, _, (_, ahead) = blocks.lines()
-    found = [blocks.zeros() for _ in range(4)]
-    edges_along(*(blocks.packed(each) for each in (z, slope, target, link)), first, ahead, blocks.packed(w), *found)
-    wanted = np.zeros((4, inside.size))
-    for i in np.flatnonzero(link):
-        for share, cell in ((w[i], i), (1 - w[i + far], i + far)):
-            equation = np.array([slope[cell] ** 2, slope[cell] * target[cell]]) * share
-            rest = equation[1] - equation[0] * (z[i + far] - z[i])
-            wanted[0, i] += equation[0]
-            wanted[1, [i, i + far]] += equation[0]
-            wanted[2, [i, i + far]] += -equation[1], equation[1]
-            wanted[3, [i, i + far]] += -rest, rest
-    for one, other in zip(found, wanted, strict=True):
-        assert np.allclose(blocks.unpacked(one, inside.size), other, rtol=1e-12, atol=1e-12)
+    blocks, flat = Blocks.build(inside, np.dtype(kind)), inside.ravel()
+    (first, *neighbours), found, wanted = blocks.lines(), [], np.zeros((3, inside.size))
+    z = random.normal(size=inside.size) * flat
+    for far, (_, ahead) in zip((1, inside.shape[1]), neighbours, strict=True):
+        slope, target, w = random.normal(size=(3, inside.size)) * flat
+        link = (flat & np.roll(flat, -far)).astype(float)
+        found.append([blocks.zeros() for _ in range(3)])
+        maps = (blocks.packed(each) for each in (z, slope, target, link))
+        edges_along(*maps, first, ahead, blocks.packed(w), *found[-1])
+        for i in np.flatnonzero(link):
+            for share, cell in ((w[i], i), (1 - w[i + far], i + far)):
+                square, flow = share * slope[cell] ** 2, share * slope[cell] * target[cell]
+                wanted[0, [i, i + far]] += square
+                wanted[1, [i, i + far]] += -flow, flow
+                wanted[2, [i, i + far]] += np.array([-1, 1]) * (flow - square * (z[i + far] - z[i]))
+    behind, into = [each[0] for each in neighbours], blocks.zeros()
+    for along_x, along_y, sign, other in zip(*found, (1.0, -1.0, -1.0), wanted, strict=True):
+        gather(along_x, along_y, first, *behind, sign, into)
+        assert np.allclose(blocks.unpacked(into, inside.size), other, rtol=1e-12, atol=1e-12)

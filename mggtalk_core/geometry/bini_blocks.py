@@ -65,17 +65,21 @@ class Blocks:
         begin = -memory.ctypes.data % LINE
         return memory[begin : begin + size].view(kind)
 
-    def packed(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+    def pack(self, values: NDArray[np.float64], into: NDArray[np.float64]) -> None:
+        """Write the stencil's values block by block."""
+        # All cells exist; only without that question does NumPy write in place.
+        np.take(values, self.cells, out=into[self.lanes : -self.lanes], mode="clip")
+
+    def packed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the stencil's values block by block."""
         found = self.zeros()
-        found[self.lanes : -self.lanes] = values[self.cells]
+        self.pack(values, found)
         return found
 
     def unpacked(self, values: NDArray[np.floating], cells: int) -> NDArray[np.float64]:
-        """Return values for the stencil's ``cells``; cells in no block, and the first, get 0."""
+        """Return values for the stencil's ``cells``, 0 for those in no block; beside the grid the values must be 0."""
         found = np.zeros(cells)
         found[self.cells] = values[self.lanes : -self.lanes]
-        found[0] = 0.0
         return found
 
     def lines(self) -> tuple[Places, tuple[Places, Places], tuple[Places, Places]]:

@@ -67,29 +67,38 @@ weights_along = _compile(_weights_along)
 
 
 def _edges_along(
-    z: np.ndarray, slope: np.ndarray, target: np.ndarray, link: np.ndarray,
-    first: np.ndarray, ahead: np.ndarray, weight: np.ndarray,
-    conductance: np.ndarray, diagonal: np.ndarray, right: np.ndarray, residual: np.ndarray,
+    z: np.ndarray, slope: np.ndarray, target: np.ndarray, link: np.ndarray, first: np.ndarray, ahead: np.ndarray,
+    weight: np.ndarray, conductance: np.ndarray, flow: np.ndarray, rest: np.ndarray,
 ) -> None:  # fmt: skip
-    """Set the conductances of one axis' edges; add what they give to the diagonal, the right side and its residual."""
+    """Set the conductances of one axis' edges, the flow that the targets ask for, and what ``z`` leaves of it."""
     one = spread(1.0)
     for n in range(first.size):
         i, j = first[n], ahead[n]
         s, t = load(slope, i), load(slope, j)
-        before_it, after_it = load(weight, i) * s * load(link, i), (one - load(weight, j)) * t * load(link, i)
-        c = before_it * s + after_it * t
-        flow = before_it * load(target, i) + after_it * load(target, j)
-        rest = flow - c * (load(z, j) - load(z, i))
+        here, there = load(weight, i) * s * load(link, i), (one - load(weight, j)) * t * load(link, i)
+        c = here * s + there * t
+        wanted = here * load(target, i) + there * load(target, j)
         store(conductance, i, c)
-        store(diagonal, i, load(diagonal, i) + c)
-        store(diagonal, j, load(diagonal, j) + c)
-        store(right, i, load(right, i) - flow)
-        store(right, j, load(right, j) + flow)
-        store(residual, i, load(residual, i) - rest)
-        store(residual, j, load(residual, j) + rest)
+        store(flow, i, wanted)
+        store(rest, i, wanted - c * (load(z, j) - load(z, i)))
 
 
 edges_along = _compile(_edges_along)
+
+
+def _gather(
+    along_x: np.ndarray, along_y: np.ndarray, first: np.ndarray, left: np.ndarray, above: np.ndarray,
+    sign: float, into: np.ndarray,
+) -> None:  # fmt: skip
+    """Sum what every cell gets from its edges: its own two, times ``sign``, and those that arrive from behind."""
+    own = spread(sign)
+    for n in range(first.size):
+        i = first[n]
+        sent = load(along_x, i) + load(along_y, i)
+        store(into, i, own * sent + load(along_x, left[n]) + load(along_y, above[n]))
+
+
+gather = _compile(_gather)
 
 
 def _advance(

@@ -84,7 +84,7 @@ class Stencil:
         maps = (slope_x, slope_y, -nx, -ny, link_x, link_y)
         return cls(
             box, inside, *(each.flatten() for each in maps), perspective,
-            values.flatten(), (known * weight).flatten(), order, sizes, anchor,
+            values.flatten(), (known.double() * weight).flatten(), order, sizes, anchor,
         )  # fmt: skip
 
     def unknowns(self, depth: Float[Tensor, "height width"]) -> Float[Tensor, "n"]:
