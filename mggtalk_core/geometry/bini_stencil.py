@@ -101,14 +101,23 @@ class Stencil:
 
     def anchored(self, z: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         """Shift every component so that its mean is the prior's, or the anchor where it has no prior."""
-        weight, gap = self.prior_weight[self.order], (self.prior - z)[self.order]
-        total = torch.segment_reduce(weight, "sum", lengths=self.sizes)
-        pull = torch.segment_reduce(weight * gap, "sum", lengths=self.sizes)
-        mean = torch.segment_reduce(z[self.order], "sum", lengths=self.sizes) / self.sizes
-        shift = torch.where(total > 0, pull / total.where(total > 0, 1.0), self.anchor - mean)
-        moved = z.clone()
-        moved[self.order] += shift.repeat_interleave(self.sizes, output_size=len(self.order))
-        return moved
+        total, component = self._anchors
+        pull = self._sums(self.prior_weight * (self.prior - z))
+        shift = pull / total.where(total > 0, 1.0)
+        if not bool((total > 0).all()):
+            shift = torch.where(total > 0, shift, self.anchor - self._sums(z) / self.sizes)
+        return z + torch.cat((shift.new_zeros(1), shift))[component]
+
+    @cached_property
+    def _anchors(self) -> tuple[Float[Tensor, "components"], Int[Tensor, "n"]]:
+        """Weight of the prior in every component, and the component of every cell, from 1; 0 outside."""
+        component = torch.zeros_like(self.prior, dtype=torch.int64)
+        number = torch.arange(1, len(self.sizes) + 1, device=component.device)
+        component[self.order] = number.repeat_interleave(self.sizes, output_size=len(self.order))
+        return self._sums(self.prior_weight), component
+
+    def _sums(self, values: Float[Tensor, "n"]) -> Float[Tensor, "components"]:
+        return torch.segment_reduce(values[self.order], "sum", lengths=self.sizes)
 
     def agrees(self, tolerance: float, k: float) -> bool:
         """Return whether the prior knows every pixel and nearly all of its slopes are the normals' own.
