@@ -12,8 +12,10 @@ from mggtalk_core.head.landmark_model import LandmarkModel
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
 from mggtalk_core.head.pose import rotation_matrix
+from mggtalk_core.portrait.face_mesh import mirror_indices
 from mggtalk_core.training.head_model import make_head_model
 from mggtalk_core.training.head_model_decimate import SymmetricDecimator
+from mggtalk_core.training.head_model_depths import LIDS, Views, displace, measured_depths, read_depths
 from mggtalk_core.training.head_model_landmarks import (
     bind_landmarks,
     closest_on_contour,
@@ -111,13 +113,68 @@ def test_a_margin_closes_exactly_on_its_contour_and_fades_around_it():
     np.testing.assert_allclose(closed[40:], far)
 
 
-def test_shipped_landmarks_follow_from_the_shipped_anchors():
+def undisplaced():
+    """The shipped model's fields with the mean head as it was before its depth was corrected, nearly."""
     fields = {name: value.cpu().numpy() for name, value in vars(MODEL).items()}
-    fields["mean"] = fields["mean"].astype(np.float64)
+    shipped = fields["mean"].astype(np.float64)
+    fields["mean"] = shipped
+    for _ in range(3):  # the depths are spread between places that they move themselves
+        moved = {**fields}
+        displace(moved, read_depths())
+        fields["mean"] = fields["mean"] + shipped - moved["mean"]
+    return fields
+
+
+def test_displacing_moves_the_mean_in_depth_alone_and_eyes_as_a_whole():
+    fields = {name: value.cpu().numpy() for name, value in vars(MODEL).items()}
+    before, eyes = fields["mean"].astype(np.float64), fields["eye_mean"]
+    depths = np.random.default_rng(0).normal(0, 0.02, 468)
+    displace(fields, depths)
+    moved = fields["mean"] - before
+    assert abs(moved[:, :2]).max() == 0 and abs(moved[:, 2]).max() > 0.01
+    for part, index in ((Part.EYE_LEFT, 0), (Part.EYE_RIGHT, 1)):
+        turned = moved[fields["parts"] == int(part), 2]
+        np.testing.assert_allclose(turned, (fields["eye_mean"] - eyes)[index, 2], atol=1e-6)
+    np.testing.assert_allclose(fields["eye_mean"].mean(axis=0), 0, atol=1e-6)
+    lids = moved[fields["eyelid_left"], 2]
+    assert np.ptp(lids) < 0.25 * np.ptp(depths)  # lids stay on the eyeball though their landmarks say otherwise
+
+
+def test_heads_that_turn_tell_the_depth_of_their_landmarks():
+    """Heads drawn with other depths than the model's: their turned views give the difference back."""
+    truth, rng, mirror = LandmarkModel.of(MODEL), np.random.default_rng(1), mirror_indices()[:468]
+    depths = 0.03 * np.sin(3.0 * truth.mean[:468, 1]) * np.cos(2.0 * truth.mean[:468, 0])
+    people = [turning_person(truth, depths, rng) for _ in range(3)]
+    found = measured_depths(truth, people, rounds=3)
+    np.testing.assert_allclose(found, found[mirror])
+    free = np.ones(468, bool)
+    free[list(LIDS)] = False
+    slopes = np.column_stack((np.ones(free.sum()), truth.mean[:468][free][:, 1:]))  # a turn of the whole says nothing
+    left, right = (v[free] - slopes @ np.linalg.lstsq(slopes, v[free], rcond=None)[0] for v in (found, depths))
+    assert np.corrcoef(left, right)[0, 1] > 0.9
+    assert 0.5 < (left @ right) / (right @ right) < 1.3
+
+
+def turning_person(truth, depths, rng):
+    """Views of one head at rest, from the front and turned, whose landmarks lie ``depths`` [468] before the model's."""
+    camera, marks = Camera.for_crop(), []
+    rest = truth.points(rng.normal(0, 0.3, MODEL.modes), np.zeros(52), np.zeros(4))
+    rest[:468, 2] += depths
+    for yaw in (0.0, 0.35, -0.35, 0.5, -0.5):
+        rotation = rotation_matrix(np.array([0.0, yaw, 0.0])) @ np.diag([1.0, -1.0, -1.0])
+        points = rest @ rotation.T
+        pixels = camera.focal * points[:, :2] / (points[:, 2:] + 9) + 256
+        marks.append(np.concatenate((pixels, points[:, 2:] * camera.focal / 9), axis=1))
+    return Views(np.stack(marks), np.zeros((len(marks), 52)))
+
+
+def test_shipped_landmarks_follow_from_the_shipped_anchors():
+    fields = undisplaced()
     corners, weights = bind_landmarks(fields)
-    places = (fields["mean"][corners] * weights[..., None]).sum(axis=1)
-    # float32 positions may move a point on an edge to the neighbouring triangle, not to another place
-    np.testing.assert_allclose(places, LandmarkModel.of(MODEL).mean, atol=1e-4)
+    shipped = MODEL.landmark_vertices.numpy(), MODEL.landmark_weights.numpy()
+    places, expected = ((fields["mean"][c] * w[..., None]).sum(axis=1) for c, w in ((corners, weights), shipped))
+    # the depths are taken back to half a tenth of a millimetre, which moves the closest point as much
+    np.testing.assert_allclose(places, expected, atol=2e-3)
     assert np.linalg.norm(places[:468] - read_anchors(), axis=1).mean() < 2e-3
 
 
@@ -153,7 +210,8 @@ def test_shipped_mean_is_a_subset_of_the_source(shared):
     source = read_source(shared / "data" / "ict_facekit")
     assert source.expression.shape[0] == 52 and abs(source.expression[51]).max() == 0
     np.testing.assert_allclose(source.eye_centers.mean(axis=0), 0, atol=1e-9)
-    distance, _ = cKDTree(source.neutral).query(MODEL.mean.numpy())
-    away = (MODEL.parts != Part.MOUTH_SOCKET).numpy() & (abs(MODEL.mean[:, 1].numpy() + 0.69) > 0.2)
+    mean = undisplaced()["mean"]
+    distance, _ = cKDTree(source.neutral).query(mean)
+    away = (MODEL.parts != Part.MOUTH_SOCKET).numpy() & (abs(mean[:, 1] + 0.69) > 0.2)
     assert distance[away].max() < 5e-3  # made exactly symmetric: up to half the source's asymmetry
     assert distance.max() < 0.02  # lips brought together

@@ -1,11 +1,13 @@
 """Heads of known shape: the same seed draws the same head, and the picture shows the shape that is told."""
 
+import numpy as np
 import pytest
 import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
+from mggtalk_core.training.head_model_drawn import drawn_anchors
 from mggtalk_core.training.head_model_source import PART_RANGES, read_source
 from mggtalk_core.training.head_paint import FaceChart
 from mggtalk_core.training.rendered_heads import SIZE, HeadStudio
@@ -63,3 +65,21 @@ def test_hair_grows_outwards_from_the_skin_it_belongs_to(studio):
 def test_data_that_are_missing(tmp_path):
     with pytest.raises(InputError, match=r"ict_facekit\.npz"):
         read_source(tmp_path)
+
+
+def test_landmarks_are_found_where_rendered_heads_show_them(studio):
+    """Landmarks that sit on known vertices of heads of all kinds: the places on the mean head come back."""
+    marks = load_head_model().landmarks(load_head_model().mean)[:468]
+    rows = torch.cdist(marks, studio.at_rest(torch.arange(PART_RANGES[Part.FACE][0].stop))).argmin(dim=1)
+    truth, to_crop = studio.at_rest(rows).double().numpy(), torch.tensor([[0.8, 0.0, 3.0], [0.0, 0.8, -2.0]])
+    heads = []
+    for seed, yaw in enumerate((0.0, 8.0, -8.0, 16.0, -16.0, 4.0)):
+        head = studio.draw(40 + seed, yaw=yaw, neutral=True)
+        seen = torch.zeros(478, 3)
+        seen[:468, :2] = head.camera.project(head.vertices[rows])[:, :2] @ to_crop[:, :2].T + to_crop[:, 2]
+        heads.append((head, seen, to_crop))
+    start = truth + np.random.default_rng(0).normal(0, 0.03, truth.shape)
+    found = drawn_anchors(start, studio, heads)
+    central = np.array([1, 4, 5, 6, 168, 197, 195, 50, 280, 205, 425, 187, 411, 101, 330, 36, 266])
+    assert np.linalg.norm(found - truth, axis=1)[central].max() < 0.01
+    assert np.median(np.linalg.norm(start - truth, axis=1)[central]) > 0.03

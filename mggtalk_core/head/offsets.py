@@ -16,7 +16,7 @@ from .parts import Part
 REACH = 0.6
 """Distance from the nearest landmark, in units of 10 cm, at which the displacement has faded to nothing."""
 SMOOTHING = 2e-4
-_RIGID = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
+RIGID_PARTS = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
 _TELL_APART = (("jawOpen", 0.6), ("eyeBlinkLeft", 0.6), ("eyeBlinkRight", 0.6))
 """Movements that part what touches: a lower lip is far from an upper one by how it follows the jaw."""
 
@@ -39,20 +39,21 @@ def surface_offsets(model: HeadModel, reduced: LandmarkModel, problem: Problem, 
     places = np.concatenate((vertices, *(gain * basis[index] for gain, index in shapes)), axis=1)
     offsets = spread(anchors, lifted, places)
     parts = model.parts.cpu().numpy()
-    for group in _RIGID:
+    for group in RIGID_PARTS:
         members = np.isin(parts, [int(part) for part in group])
         offsets[members] = offsets[members].mean(axis=0)
     return torch.from_numpy(offsets).float()
 
 
-def spread(anchors: np.ndarray, values: np.ndarray, points: np.ndarray) -> np.ndarray:
+def spread(anchors: np.ndarray, values: np.ndarray, points: np.ndarray, *, smoothing: float = SMOOTHING) -> np.ndarray:
     """Interpolate ``values`` [N, 3] at ``anchors`` [N, D] smoothly to ``points`` [M, D], fading out towards `REACH`.
 
-    The spline of kernel -|r|, positive definite in any dimension once constants and slopes are taken out.
+    ``smoothing`` says how far the values may be missed for a flatter result; 0 meets them. The spline of kernel -|r|,
+    positive definite in any dimension once constants and slopes are taken out.
     """
     count, tail = len(anchors), np.zeros((4, 4))
     lines = np.concatenate((np.ones((count, 1)), anchors[:, :3]), axis=1)
-    kernel = _distances(anchors, anchors) - SMOOTHING * count * np.eye(count)
+    kernel = _distances(anchors, anchors) - smoothing * count * np.eye(count)
     solution = np.linalg.solve(np.block([[kernel, lines], [lines.T, tail]]), np.concatenate((values, np.zeros((4, 3)))))
     solution = solution.astype(np.float32)
     offsets = np.zeros((len(points), 3))

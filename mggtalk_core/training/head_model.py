@@ -11,6 +11,7 @@ from torch import Tensor
 from ..head.model_file import write_model_file
 from ..head.parts import Part
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from .head_model_depths import displace, read_depths
 from .head_model_landmarks import bind_landmarks
 from .head_model_margins import tie_margins
 from .head_model_source import SourceHead, read_source
@@ -35,6 +36,7 @@ def make_head_model(data_dir: Path, output: Path) -> None:
     tie_margins(fields)
     reduce_identity(fields)
     fields["landmark_vertices"], fields["landmark_weights"] = bind_landmarks(fields)
+    displace(fields, read_depths())
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in fields.items()}
     write_model_file(output, _single_precision(tensors), {"licence": "MIT", "source": "ICT-FaceKit"})
 

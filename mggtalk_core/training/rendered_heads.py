@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -141,6 +141,15 @@ class HeadStudio:
         triangles = index[self._triangles[(grown[self._triangles] > 0.0).all(dim=1)]]
         shell = vertices[rows] + normals[rows] * grown[rows, None]
         return torch.cat((vertices, shell)), torch.cat((self._triangles, triangles)), torch.cat((own, rows))
+
+    def at_rest(self, root: Int[Tensor, "v"]) -> Float[Tensor, "v 3"]:
+        """Return where vertices, or those that a `RenderedHead`'s belong to, are on the mean head."""
+        return self._neutral[root]
+
+    def is_skin(self, root: Int[Tensor, "v"]) -> Bool[Tensor, "v"]:
+        """Tell the face's own vertices, in a `RenderedHead`'s order, from hair, eyes and the inside of the mouth."""
+        own = torch.arange(len(root), device=root.device) < len(self._neutral)
+        return own & (self._parts[root] == int(Part.FACE))
 
     def _hair_field(self, state: HeadState) -> Float[Tensor, "v"]:
         """Return the thickness of the hair over every vertex, growing with the distance from the hairline."""

@@ -154,7 +154,7 @@ LEDGER: tuple[Weight, ...] = (
         commercial_ok=True,
         optional=False,
         bundled=True,
-        sha256="eba846e057e38c2aaafce63666ff5bf230b67481cd8740f33c173408f72acbf0",
+        sha256="a1fbb738d5e4ecde4c71dbc5f7051e9db15961fed69b1323f5e4d5a08a002df7",
         size=5_484_740,
     ),
     Weight(
