@@ -13,6 +13,7 @@ import torch
 
 from mggtalk_core.errors import InputError, WeightsError
 from mggtalk_core.evaluation.metrics import psnr
+from mggtalk_core.portrait.warp import Region
 from mggtalk_core.render.inpaint.guide import FLOW
 from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
 from mggtalk_core.render.inpaint.patches import LEFT_EYE, MOUTH
@@ -21,7 +22,9 @@ from mggtalk_core.training.inpaint import InpaintLosses, InpaintStage
 from mggtalk_core.training.inpaint_data import (
     Examples,
     cropped,
+    jittered,
     mirrored,
+    moved,
     patch_example,
     pixel_weight,
     recoloured,
@@ -158,6 +161,34 @@ def test_a_mirrored_example_is_the_example_in_a_mirror(pairs):
 
     assert torch.allclose(shown(flipped), shown(example).flip(-1), atol=1e-4)
     assert torch.equal(flipped["truth"], example["truth"].flip(-1))
+
+
+def test_a_moved_example_shows_the_same_places(pairs):
+    """The source seen through the flow is the picture that it was, turned: flows turn with what they lead to."""
+    example, matrix = whole_example(pairs[0]), Region(np.array([256.0, 256.0]), 470.0, 0.2).to_crop(512)
+    rows = torch.linspace(0.0, 20.0, 512)
+    example["source"] = (0.5 + 0.4 * torch.sin(rows[:, None] + 0.7 * rows)).expand(3, 512, 512).contiguous()
+
+    def shown(each, guide):
+        return look_up(each["source"][None], enlarged(guide[None, FLOW], 512, 512), torch.zeros(1, 2))[0]
+
+    changed = moved(example, matrix)
+    expected = moved({**example, "truth": shown(example, example["guide"])}, matrix)["truth"]
+    unturned = torch.cat((changed["guide"][:4], example["guide"][FLOW], changed["guide"][6:]))
+    inner = np.s_[:, 96:416, 96:416]
+    error = (shown(changed, changed["guide"]) - expected)[inner].abs().mean()
+    assert error < 0.01 and (shown(changed, unturned) - expected)[inner].abs().mean() > 3.0 * error
+    assert torch.equal(changed["corner"], example["corner"])
+
+
+def test_a_jitter_keeps_pictures_together_and_never_counts_what_is_made_up(pairs):
+    example = patch_example(pairs[0], LEFT_EYE)
+    example["truth"], example["weight"] = example["composite"].clone(), torch.ones_like(example["weight"])
+    changed = jittered(example, np.random.default_rng(0))
+    assert torch.equal(changed["truth"], changed["composite"]) and not torch.equal(changed["truth"], example["truth"])
+    assert float(changed["weight"].max()) <= 1.0 and 0.7 < float(changed["weight"].mean()) < 0.999
+    again = jittered(example, np.random.default_rng(0))
+    assert all(torch.equal(changed[name], again[name]) for name in changed)
 
 
 def test_all_pictures_of_an_example_change_colour_alike(pairs):

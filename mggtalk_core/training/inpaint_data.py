@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from ..evaluation.regions import EYE_PARTS, MOUTH_PARTS, box
 from ..head.model import load_head_model
-from ..render.inpaint.guide import MIRRORED, DrivenHead, HeadGuide, whole_guide
+from ..portrait.warp import to_indices
+from ..render.inpaint.guide import FLOW, MIRRORED, DrivenHead, HeadGuide, whole_guide
 from ..render.inpaint.networks import CONFIGS
 from ..render.inpaint.patches import PLACES, Patch, Place, cut, cut_picture, cut_source, facing, feather
 from .pairs import Pair, PairSet
@@ -24,6 +25,9 @@ CROPS_PER_PAIR = 2
 """Neighbouring examples of the whole that show parts of one pair: to decode it costs as much as to learn from it."""
 _EYE_WEIGHT, _MOUTH_WEIGHT, _HEAD_WEIGHT, _REST_WEIGHT = 3.0, 2.0, 1.0, 0.35
 _GUIDES_KEPT = 48
+_COLOURS = ("composite", "layer", "source", "truth")
+_TURN, _SCALE, _SHIFT = 0.05, 0.04, 0.012
+"""Standard deviations of `jittered`: radians, logarithm of the size, and share of the width."""
 _SHUT_OR_OPEN = 0.35
 """Cosine to the camera from which a patch is looked at."""
 
@@ -59,14 +63,15 @@ class Examples(Dataset[Example]):
     def _make(self, index: int, choice: np.random.Generator, random: np.random.Generator) -> Example | None:
         if self._part == "whole":
             if index != self._last[0]:
-                self._last = (index, whole_example(self._pairs[index]))
+                self._last = (index, jittered(whole_example(self._pairs[index]), choice))
             return cropped(self._last[1], random, self._crop)
         places = [place for place in PLACES if place.part == self._part]
         which = int(choice.integers(len(places)))
         key = (index, which)
         if key not in self._kept:
             self._kept[key] = _packed(patch_example(self._pairs[index], places[which]))
-        return _unpacked(self._kept[key])
+        kept = _unpacked(self._kept[key])
+        return None if kept is None else jittered(kept, random)
 
 
 def whole_example(pair: Pair) -> Example:
@@ -147,13 +152,48 @@ def mirrored(example: Example) -> Example:
     return flipped
 
 
+def jittered(example: Example, random: np.random.Generator) -> Example:
+    """Return the example turned, scaled and shifted a little, all of its pictures alike: no fit places them so well."""
+    height, width = example["composite"].shape[-2:]
+    angle, scale = random.normal(0.0, _TURN), float(np.exp(random.normal(0.0, _SCALE)))
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([width, height]) / 2.0
+    return moved(example, np.column_stack((turn, middle - turn @ middle + random.normal(0.0, _SHIFT * width, 2))))
+
+
+def moved(example: Example, matrix: np.ndarray) -> Example:
+    """Return the example with all of its pictures under the affine map [2,3]; the guide's flow turns with them."""
+    changed = dict(example)
+    for name in ("composite", "alpha", "layer", "source", "truth", "weight", "guide"):
+        if name in example:
+            zoom = example[name].shape[-1] / example["composite"].shape[-1]
+            changed[name] = _warped(example[name], matrix * [1.0, 1.0, zoom], name)
+    flow = torch.einsum("ij,jhw->ihw", torch.from_numpy(matrix[:, :2]).float(), changed["guide"][FLOW])
+    changed["guide"] = torch.cat((changed["guide"][: FLOW.start], flow, changed["guide"][FLOW.stop :]))
+    return changed
+
+
+def _warped(picture: Float[Tensor, "c h w"], matrix: np.ndarray, name: str) -> Float[Tensor, "c h w"]:
+    """Resample a picture so that it stays sharp, a map so that it keeps its range; weights end at the border."""
+    import cv2
+
+    sharp = name in _COLOURS
+    warped = cv2.warpAffine(
+        picture.permute(1, 2, 0).contiguous().numpy(), to_indices(matrix), (picture.shape[2], picture.shape[1]),
+        flags=cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT if name == "weight" else cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    result = torch.from_numpy(warped.reshape(*warped.shape[:2], -1)).permute(2, 0, 1).contiguous()
+    return result.clamp(0.0, 1.0) if sharp else result
+
+
 def recoloured(example: Example, random: np.random.Generator) -> Example:
     """Return the example in another light: gain, tint, lift and gamma, the same for all of its pictures."""
     gain = float(np.exp(random.normal(0.0, 0.12))) * np.exp(random.normal(0.0, 0.05, 3))
     lift, gamma = float(random.normal(0.0, 0.03)), float(np.exp(random.normal(0.0, 0.12)))
     factor = torch.from_numpy(gain).float().view(3, 1, 1)
     changed = dict(example)
-    for name in ("composite", "layer", "source", "truth"):
+    for name in _COLOURS:
         if name in example:
             changed[name] = (example[name] * factor + lift).clamp(0.0, 1.0).pow(gamma)
     return changed
