@@ -24,8 +24,10 @@ from mggtalk_core.training.head_model_landmarks import (
     read_anchors,
 )
 from mggtalk_core.training.head_model_margins import Margin
+from mggtalk_core.training.head_model_measure import turning_people
 from mggtalk_core.training.head_model_refine import refined_anchors
 from mggtalk_core.training.head_model_source import read_source
+from mggtalk_core.training.tracks import ClipTrack, write_track
 
 MODEL = load_head_model()
 
@@ -215,3 +217,28 @@ def test_shipped_mean_is_a_subset_of_the_source(shared):
     away = (MODEL.parts != Part.MOUTH_SOCKET).numpy() & (abs(mean[:, 1] + 0.69) > 0.2)
     assert distance[away].max() < 5e-3  # made exactly symmetric: up to half the source's asymmetry
     assert distance.max() < 0.02  # lips brought together
+
+
+def test_clips_that_turn_are_the_ones_to_measure_by(tmp_path):
+    with pytest.raises(InputError, match="track clips of heads that turn"):
+        turning_people([])
+    still, turning = (track_of_turns(degrees) for degrees in (5.0, 30.0))
+    for name, track in (("still", still), ("turning", turning)):
+        write_track(tmp_path / f"{name}.safetensors", track)
+    people = turning_people(sorted(tmp_path.glob("*.safetensors")))
+    assert len(people) == 1 and people[0].landmarks.shape == (7, 478, 3)
+    # The first view is the first frame, the others are spread over those turned by more than 8 of the 30 degrees.
+    frames = people[0].landmarks[:, 0, 0]
+    assert frames[0] == 0 and frames[1] == 11 and frames[-1] == 39 and (np.diff(frames) > 0).all()
+
+
+def track_of_turns(most):
+    angles = np.radians(np.linspace(0.0, most, 40))
+    rotation = np.stack([rotation_matrix(np.array([0.0, angle, 0.0])) for angle in angles])
+    numbers = torch.arange(40.0)[:, None, None].expand(40, 478, 3)
+    return ClipTrack(
+        landmarks=numbers.contiguous(), blendshapes=torch.zeros(40, 52), beta=torch.zeros(40, 52),
+        gaze=torch.zeros(40, 4), rotation=torch.from_numpy(rotation).float(), translation=torch.zeros(40, 3),
+        residual=torch.zeros(40), identity=torch.zeros(50), seen=torch.ones(40, dtype=torch.bool),
+        crop_transform=torch.eye(3)[:2].contiguous(), fps=25.0,
+    )  # fmt: skip

@@ -20,6 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     head.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that holds ict_facekit.npz")
     head.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.safetensors")
     head.set_defaults(run=run_head)
+    _add_landmarks(stages)
     _add_prepare(stages)
     train_gaussians.add_stages(stages)
     add_stages(stages)
@@ -32,6 +33,25 @@ def run_head(arguments: argparse.Namespace) -> int:
     from ..training.head_model import make_head_model
 
     make_head_model(arguments.data, arguments.output)
+    say(str(arguments.output))
+    return 0
+
+
+def _add_landmarks(stages: argparse._SubParsersAction) -> None:
+    landmarks = stages.add_parser("landmarks", help="measure where the landmarks lie on the mean head, and how deep")
+    landmarks.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that holds ict_facekit.npz")
+    landmarks.add_argument("--tracks", type=Path, required=True, metavar="DIR", help="folder of clips' tracks")
+    landmarks.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the two lists go")
+    landmarks.add_argument("--heads", type=int, default=72, metavar="N", help="heads that are drawn (default: 72)")
+    landmarks.set_defaults(run=run_landmarks)
+
+
+def run_landmarks(arguments: argparse.Namespace) -> int:
+    """Measure the landmarks and say where the lists are."""
+    from ..training.head_model_measure import measure_landmarks
+
+    with progress_bar("Measuring") as on_step:
+        measure_landmarks(arguments.data, arguments.tracks, arguments.output, heads=arguments.heads, on_step=on_step)
     say(str(arguments.output))
     return 0
 

@@ -30,15 +30,19 @@ def make_head_model(data_dir: Path, output: Path) -> None:
 
     Deterministic. Raises InputError if the source is missing.
     """
-    source = read_source(data_dir)
-    template = make_template(source)
-    fields = model_fields(source, template)
-    tie_margins(fields)
-    reduce_identity(fields)
-    fields["landmark_vertices"], fields["landmark_weights"] = bind_landmarks(fields)
+    fields = undisplaced_fields(read_source(data_dir))
     displace(fields, read_depths())
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in fields.items()}
     write_model_file(output, _single_precision(tensors), {"licence": "MIT", "source": "ICT-FaceKit"})
+
+
+def undisplaced_fields(source: SourceHead, anchors: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Return all fields of `HeadModel`, the mean as deep as the source; for ``anchors`` see `bind_landmarks`."""
+    fields = model_fields(source, make_template(source))
+    tie_margins(fields)
+    reduce_identity(fields)
+    fields["landmark_vertices"], fields["landmark_weights"] = bind_landmarks(fields, anchors)
+    return fields
 
 
 def model_fields(source: SourceHead, template: Template) -> dict[str, np.ndarray]:
