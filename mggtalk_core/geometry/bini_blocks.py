@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +54,7 @@ class Blocks:
         """Cells of all blocks, the two empty ones included."""
         return (len(self.up) + 1) * self.lanes
 
-    @property
+    @cached_property
     def lead(self) -> int:
         """How many blocks ahead the loops must be so that the neighbours to the right and below are up to date."""
         return max(1, int((self.down.astype(np.int64) // self.lanes - np.arange(len(self.down))).max()))

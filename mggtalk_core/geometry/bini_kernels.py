@@ -123,7 +123,8 @@ def _sweep(
 ) -> tuple[float, float, float, float]:  # fmt: skip
     """Take a step, turn the direction ``p`` and write the matrix times it, in one pass over the memory.
 
-    Differences first: a constant has the image 0 then, to the last bit of float32 too.
+    Differences first: a constant has the image 0 then, to the last bit of float32 too. Sums are of the arrays' own type
+    within a lane, of which there are 16 in float32, and float64 over the lanes.
 
     Returns:
         The residual's square and its power (in the norm of the preconditioner), the curvature along the direction and
