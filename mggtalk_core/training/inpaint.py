@@ -37,8 +37,8 @@ class InpaintLosses:
 
 WEIGHTS = {
     "whole": InpaintLosses(),
-    "eyes": InpaintLosses(edges=1.0, perceptual=0.2, adversarial=0.005),
-    "mouth": InpaintLosses(edges=1.0, perceptual=0.25, adversarial=0.01),
+    "eyes": InpaintLosses(edges=1.0, perceptual=0.1, adversarial=0.005),
+    "mouth": InpaintLosses(edges=1.0, perceptual=0.15, adversarial=0.01),
 }
 _WARM_UP = 1000
 _PICTURES = {"whole": ("composite", "alpha", "layer", "source", "guide", "corner"), "eyes": ("composite", "source",
