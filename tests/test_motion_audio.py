@@ -184,6 +184,12 @@ def test_activity_bridges_short_gaps_and_drops_clicks():
     assert activity[:30].max() == activity[200:].max() == 0.0
 
 
+def test_a_sound_that_keeps_its_level_is_no_voice():
+    rng = np.random.default_rng(0)
+    assert voice_activity(rng.normal(-20.0, 1.0, 300)).max() == 0.0, "3 dB between quiet and loud"
+    assert voice_activity(rng.normal(-20.0, 3.0, 300)).max() == 1.0, "speech in loud noise"
+
+
 # Phonemes
 
 
@@ -210,7 +216,7 @@ def test_recognised_lip_sounds_close_the_lips(monkeypatch):
     monkeypatch.setattr(
         audio, "phoneme_segments", lambda decoder, piece, on_block: [("AA", 0, 90), ("M", 90, 100), ("AA", 100, 200)]
     )
-    sound = syllables(2.0, on=2.0, off=0.0)
+    sound = syllables(2.0, on=1.7, off=0.3)  # a sound that never stops is no voice
     beta = motion_from_audio(sound, 25.0, learned=False).beta
     closed = [frame for frame in range(50) if 0.92 <= frame / 25.0 <= 0.96]
     assert float(beta[closed][:, indices(MOUTH_OPENING[:1])].max()) < 1e-6

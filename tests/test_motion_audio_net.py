@@ -200,6 +200,15 @@ def test_silence_shuts_the_mouth_within_a_fifth_of_a_second():
     assert gap[(time > 1.2) & (time < 1.8)].mean() > 0.02
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_noise_and_hum_leave_the_mouth_shut(seed):
+    rng = torch.Generator().manual_seed(seed)
+    hiss = 0.1 * torch.randn(1, 48000, generator=rng)
+    hum = 0.2 * torch.sin(torch.arange(48000) * (2 * math.pi * 120.0 * (seed + 1) / 16000))[None]
+    for samples in (hiss, hum, hum + 0.1 * hiss):
+        assert mouth_gap(motion_from_audio(Sound(samples, 16000), phonemes=False)).max() < 0.03
+
+
 def test_no_learned_and_commercial_safe_leave_the_net_alone():
     sound = syllables(2.0)
     ruled = motion_from_audio(sound, learned=False, phonemes=False)
