@@ -12,7 +12,7 @@ from .bini_stencil import Stencil
 from .bini_types import ROUNDING, SMALLEST_DIAGONAL, BiniOptions
 
 CHECK = 8
-"""Iterations between two looks at the residual: each look makes the host wait for the device."""
+"""Iterations between two looks whether it is there: each look makes the host wait for the device."""
 EXPONENT_LIMIT = 700.0
 
 
@@ -43,21 +43,23 @@ class TensorSolver:
         scale, pull = scale.to(self.dtype), pull.to(self.dtype)
         r = residual.to(self.dtype)
         x, p = torch.zeros_like(r), scale * r
-        power = _dot(r, p)
+        power, used = _dot(r, p), torch.zeros((), dtype=torch.int64, device=z.device)
         for iteration in range(self.options.cg_iterations):
+            moving = _dot(r, r) > goal
             if iteration % CHECK == 0:
                 on_iterations()
-                if not _dot(r, r) > goal:
-                    return z + x.double(), iteration
+                if not moving:
+                    break
             image = _image(p, edges, pull)
-            # At the answer both are 0: a step of 0 keeps it until the next look.
-            step = (power / _dot(p, image)).nan_to_num(0.0, 0.0, 0.0)
+            # At the goal nothing moves until the next look: the surface depends on where a round stops.
+            step = torch.where(moving, power / _dot(p, image), 0.0).nan_to_num(0.0, 0.0, 0.0)
+            used += moving
             x.add_(p * step)
             r.sub_(image * step)
             scaled = scale * r
             before, power = power, _dot(r, scaled)
             p = scaled + p * (power / before).nan_to_num(0.0, 0.0, 0.0)
-        return z + x.double(), self.options.cg_iterations
+        return z + x.double(), int(used)
 
     def _linearize(
         self, z: Float[Tensor, "n"]
