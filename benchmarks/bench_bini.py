@@ -1,4 +1,4 @@
-"""Measure: python benchmarks/bench_bini.py [options of ``python -m mggtalk_core benchmark bini``]."""
+"""Measure: PYTHONPATH=. python benchmarks/bench_bini.py [options of ``python -m mggtalk_core benchmark bini``]."""
 
 import sys
 
