@@ -21,7 +21,7 @@ LOUD_MOUTH: dict[str, float] = {"jawOpen": 0.42, "mouthLowerDown": 0.2, "mouthUp
 LIP_LEAD = 0.03
 """Seconds by which the mouth is ahead of the voice; 20-40 ms on tracked clips whose sound is in step."""
 
-SHUT = 0.5
+SHUT = 1.5
 """Log-odds above which the net's word alone closes the lips, and `SHUT_WIDTH` more until they are shut."""
 SHUT_WIDTH = 1.5
 LIKELY = -1.5
