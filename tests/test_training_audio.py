@@ -9,7 +9,7 @@ from mggtalk_core.errors import InputError
 from mggtalk_core.motion.audio_net import MouthNetConfig, run_net
 from mggtalk_core.motion.mel import BANDS, normalised, silence_frame
 from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES
-from mggtalk_core.training.audio import correct_lags, leave_out
+from mggtalk_core.training.audio import MEMBERS, correct_lags, leave_out, members
 from mggtalk_core.training.audio_augment import (
     PLAIN,
     SILENCE,
@@ -19,7 +19,7 @@ from mggtalk_core.training.audio_augment import (
     other_room,
     steady_noise,
 )
-from mggtalk_core.training.audio_batches import draw_batch
+from mggtalk_core.training.audio_batches import LONGEST_VOICE, draw_batch, shares_of
 from mggtalk_core.training.audio_clips import SpokenClip, fold_of, for_scoring, for_training
 from mggtalk_core.training.audio_data import REFERENCE_SPREAD, Speech, speech_from_capture, to_reference
 from mggtalk_core.training.audio_lag import estimate_lag
@@ -97,6 +97,18 @@ def test_plain_batches_hold_the_recording_itself():
     np.testing.assert_allclose(batch.mel[0, :, :12].T.numpy(), np.tile(silence_frame(), (12, 1)), atol=1e-4)
     middles = (np.arange(200) * 2 + 1) / 100.0
     np.testing.assert_allclose(batch.targets[0].T.numpy(), speech.targets(middles)[0], atol=1e-6)
+
+
+def test_every_voice_is_heard_and_a_long_one_not_much_more():
+    short, long, first, second = (
+        babble(seconds=s, name=n) for s, n in ((4.0, "a"), (40.0, "b"), (6.0, "c"), (2.0, "d"))
+    )
+    second = dataclasses.replace(second, speaker="c")
+    shares = shares_of([short, long, first, second])
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares[1] / shares[0] == pytest.approx((LONGEST_VOICE / 4.0) ** 0.5)
+    assert shares[2] / shares[3] == pytest.approx(3.0), "recordings of one voice count by their length"
+    assert (shares[2] + shares[3]) / shares[0] == pytest.approx(2.0**0.5)
 
 
 def test_beyond_the_ends_is_silence_and_between_frames_a_line():
@@ -197,6 +209,13 @@ def test_lags_are_told_by_nets_that_have_not_heard_the_voice(monkeypatch):
     assert lags["s2"].seconds == pytest.approx(0.2, abs=0.041)
     assert corrected[2].speech.lag == lags["s2"].seconds
     assert all(abs(lags[f"s{seed}"].seconds) <= 0.041 for seed in (0, 1, 3, 4))
+
+
+def test_the_nets_that_are_averaged_differ_in_seed_and_in_how_much_voices_are_changed():
+    settings = members(AudioTraining(seed=5, steps=7))
+    assert [each.seed for each in settings] == list(range(5, 5 + MEMBERS))
+    assert {each.steps for each in settings} == {7}
+    assert settings[0].augmentation == settings[2].augmentation != settings[1].augmentation == settings[3].augmentation
 
 
 # Speakers

@@ -35,6 +35,7 @@ class Augmentation:
     """Share of the examples that are nothing but noise or hum as loud as a voice, and the mouth stays shut."""
 
 
+LIGHT = Augmentation((0.85, 1.18), (0.83, 1.2), level=0.9, tilt=1.0, noise=0.5, reverberation=0.25, masks=0.3)
 PLAIN = Augmentation((1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 

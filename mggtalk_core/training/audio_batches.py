@@ -27,6 +27,8 @@ from .audio_data import Speech
 
 SECONDS = 4.0
 STEPS = int(SECONDS * NET_RATE) // PHASES
+LONGEST_VOICE = 20.0
+"""Seconds of one voice beyond which more of it does not make it more likely."""
 _CLOSING = np.hanning(9)[1:-1] / np.hanning(9).sum()
 
 
@@ -45,13 +47,25 @@ class Batch:
 def draw_batch(
     speeches: Sequence[Speech], size: int, reach: int, kinds: Augmentation, rng: np.random.Generator
 ) -> Batch:
-    """Draw stretches of speech, each as likely as its recording is long (beyond a minute no more)."""
-    chances = np.array([min(len(speech.mel), 60.0 * MEL_RATE) for speech in speeches])
-    chosen = rng.choice(len(speeches), size, p=chances / chances.sum())
+    """Draw stretches of speech, as `shares_of` says."""
+    chosen = rng.choice(len(speeches), size, p=shares_of(speeches))
     examples = [_example(speeches[index], reach, kinds, rng) for index in chosen]
     mel, targets, known = (torch.from_numpy(np.stack(part)) for part in zip(*examples, strict=True))
     trust = torch.tensor([speeches[index].trust for index in chosen], dtype=torch.float32)
     return Batch(mel, targets, known, trust)
+
+
+def shares_of(speeches: Sequence[Speech]) -> Float[np.ndarray, "speeches"]:
+    """Return how often to draw from each recording: as often as it is long among those of its voice.
+
+    A voice counts as the root of its seconds, up to `LONGEST_VOICE`: a net for all voices learns more from one more
+    voice than from one more minute of a voice that it knows.
+    """
+    seconds = np.array([min(len(speech.mel) / MEL_RATE, 60.0) for speech in speeches])
+    voices = np.array([speech.speaker for speech in speeches])
+    total = np.array([seconds[voices == voice].sum() for voice in voices])
+    shares = seconds / total * np.sqrt(np.minimum(total, LONGEST_VOICE))
+    return shares / shares.sum()
 
 
 def _example(
