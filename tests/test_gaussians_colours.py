@@ -68,6 +68,23 @@ def test_seen_skin_has_the_colour_of_its_pixel_and_hidden_skin_that_of_its_twin(
     assert twin[face & left].float().mean() > 0.5
 
 
+def test_hidden_scalp_takes_the_colour_of_the_hair_alone(turned):
+    """Hair red, all else green: no green runs into the scalp that hair covers, and none is red on a bald head."""
+    labels = turned.portrait.labels.clone()
+    labels[:200] = 1
+    picture = torch.where(labels == 1, 1.0, 0.0)
+    crop = torch.stack((picture, 1.0 - picture, torch.zeros(512, 512)))
+    for hair in (True, False):
+        portrait = replace(turned.portrait, crop=crop, labels=labels if hair else torch.full_like(labels, 3))
+        colours = skin.skin_colours(portrait, turned.model, turned.points.fit, turned.binding.rest)
+        crown = skin._under_hair(turned.model)
+        back = crown & (turned.model.mean[:, 2] < -1.0)
+        assert int(back.sum()) > 200
+        assert (colours[back, 0] > 0.99).all() if hair else (colours[back, 0] < 0.9).float().mean() > 0.5
+    chin = (turned.model.parts == int(Part.FACE)) & (turned.model.mean[:, 1] < -0.8)
+    assert (colours[chin, 1] > 0.9).float().mean() > 0.9
+
+
 def test_diffusion_never_leaves_the_range_of_what_is_known(turned):
     colours = painted(turned, gradient())[is_skin(turned.model)]
     inside = (turned.portrait.matte[0] > 0.5).nonzero()

@@ -23,6 +23,10 @@ LASH_REACH = 0.06
 """Moving lid this close to its edge carries lashes and shadow, so its colour is taken from farther away."""
 LIP_REACH = 0.012
 """The seam between the lips is darker than the lips."""
+FEWEST_HAIRY = 40
+"""Vertices that the picture must show under hair before the rest of the scalp is taken to carry hair as well."""
+_HAIR = 1
+"""Of `Portrait.labels`."""
 
 
 def sample_picture(image: Float[Tensor, "c 512 512"], pixels: Float[Tensor, "k 2"]) -> Float[Tensor, "k c"]:
@@ -34,13 +38,30 @@ def sample_picture(image: Float[Tensor, "c 512 512"], pixels: Float[Tensor, "k 2
 def skin_colours(
     portrait: Portrait, model: HeadModel, fit: HeadFit, rest: Float[Tensor, "vertices 3"]
 ) -> Float[Tensor, "vertices 3"]:
-    """Return a colour per vertex: the picture's where it shows the vertex, else its mirror twin's, else diffused."""
+    """Return a colour per vertex: the picture's where it shows the vertex, else its mirror twin's, else diffused.
+
+    What is hidden of the scalp takes the colour of the hair alone, if there is hair: skin does not run into it.
+    """
     projected = fit.camera.project(rest)
     known = _seen(portrait, model, rest, projected) & ~_contaminated(model, rest)
+    column, row = projected[:, :2].long().clamp(0, CROP_SIZE - 1).unbind(-1)
+    hairy = known & (portrait.labels[row, column] == _HAIR)
     colours = sample_picture(portrait.crop, projected[:, :2]) * known[:, None]
     twin = ~known & known[model.mirror]
     colours = torch.where(twin[:, None], colours[model.mirror], colours)
-    return _diffuse(colours, known | twin, model)
+    hairy, known = hairy | (twin & hairy[model.mirror]), known | twin
+    if int(hairy.sum()) >= FEWEST_HAIRY:
+        crown = _under_hair(model) & ~known
+        colours = torch.where(crown[:, None], _diffuse(colours, hairy, model, hairy | crown), colours)
+        known = known | crown
+    return _diffuse(colours, known, model)
+
+
+def _under_hair(model: HeadModel) -> Bool[Tensor, "vertices"]:
+    """Tell which skin vertices hair usually covers: those above a slanted plane over the forehead and nape, no ears."""
+    x, y, z = model.mean.unbind(-1)
+    ear = (x.abs() > 0.68) & (z > -1.25) & (z < -0.6) & (y < 0.3)
+    return _is_skin(model) & (y > 0.635 + 0.85 * z) & (z < -0.3) & ~ear
 
 
 def _is_skin(model: HeadModel) -> Bool[Tensor, "vertices"]:
@@ -73,13 +94,19 @@ def _contaminated(model: HeadModel, rest: Float[Tensor, "vertices 3"]) -> Bool[T
 
 
 def _diffuse(
-    colours: Float[Tensor, "vertices 3"], known: Bool[Tensor, "vertices"], model: HeadModel
+    colours: Float[Tensor, "vertices 3"],
+    known: Bool[Tensor, "vertices"],
+    model: HeadModel,
+    domain: Bool[Tensor, "vertices"] | None = None,
 ) -> Float[Tensor, "vertices 3"]:
-    """Solve Laplace's equation on the mesh's edges with the known colours as boundary values."""
+    """Solve Laplace's equation on the mesh's edges with the known colours as boundary values.
+
+    ``domain`` tells where, by default on all skin; elsewhere the mean of what is known is returned.
+    """
     from scipy.sparse import coo_matrix, diags
     from scipy.sparse.linalg import spsolve
 
-    skin = _is_skin(model).cpu().numpy()
+    skin = (_is_skin(model) if domain is None else domain).cpu().numpy()
     faces = model.triangles.cpu().numpy()
     faces = faces[skin[faces].all(axis=1)]
     edges = np.concatenate((faces[:, :2], faces[:, 1:], faces[:, ::2]))
