@@ -11,12 +11,14 @@ from mggtalk_core.gaussians.calibrate import FLAT, GAIN, REACH, calibrate
 from mggtalk_core.gaussians.colours import LARGEST_OPACITY
 from mggtalk_core.gaussians.frame import frame_gaussians
 from mggtalk_core.gaussians.gaussians import SH_C0
+from mggtalk_core.gaussians.grazing import NEEDLE, STREAK
 from mggtalk_core.gaussians.neighbours import pixel_rows
 from mggtalk_core.gaussians.predict import predict_gaussians, with_motion
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.head.model import gaze_rotations
 from mggtalk_core.head.parts import Part
 from mggtalk_core.motion.driven import DrivenPoints
+from mggtalk_core.motion.rotations import axis_rotation
 from mggtalk_core.motion.still import still_motion
 from mggtalk_core.motion.timing import take
 from mggtalk_core.render.rasterize import render
@@ -98,15 +100,47 @@ def test_colours_are_the_pixels_and_the_harmonics_constant(head, avatar, rest):
     assert not rest.sh[:, 1:].any()
 
 
-def test_mirrored_gaussians_are_reflections_of_their_twins(head, rest):
+def test_mirrored_gaussians_are_reflections_of_their_twins(head, avatar, rest):
     points, first = head.points, head.points.visible_count
     mirrored, twin = slice(first, first + points.mirrored_count), points.mirror_of
     assert torch.equal(rest.means[mirrored], rest.means[twin] * FLIP_X)
     assert torch.equal(rest.quats[mirrored], rest.quats[twin] * torch.tensor([1.0, 1.0, -1.0, -1.0]))
-    for name in ("scales", "opacities", "sh"):
+    for name in ("scales", "sh"):
         assert torch.equal(getattr(rest, name)[mirrored], getattr(rest, name)[twin]), name
+    # They are seen from another side than their twins, and what lies behind lips and lids is not mirrored as such.
+    kept = torch.ones(points.mirrored_count, dtype=torch.bool)
+    kept[avatar.grazing.mirrored - first] = False
+    kept &= ~torch.isin(twin, torch.cat(avatar.behind))
+    assert float(kept.float().mean()) > 0.9
+    assert torch.equal(rest.opacities[mirrored][kept], rest.opacities[twin][kept])
     children = rest.means[len(points.positions) :]
     assert torch.allclose(children[mirrored], children[twin] * FLIP_X, atol=1e-6)
+
+
+def test_what_the_picture_shows_stays_and_what_a_turn_draws_out_fades(head, avatar, rest):
+    """Distances on the screen, pixel by pixel, tell what may be left of every visible point."""
+    points, count = head.points, head.points.visible_count
+    still = torch.ones(len(points.positions))
+    avatar.grazing.fade(still, points.positions, points.fit.camera)
+    assert torch.equal(still[:count], torch.ones(count))
+    turned = points.fit.camera.posed(points.fit.camera.rotation @ axis_rotation(1, torch.tensor(0.6)),
+                                     points.fit.camera.translation)  # fmt: skip
+    left = torch.ones(len(points.positions))
+    avatar.grazing.fade(left, points.positions, turned)
+    assert float(left.min()) == 0.0 and float(left.max()) <= 1.0
+    assert 0.001 < float((left[:count] < 0.5).float().mean()) < 0.2
+    pixels, grid = turned.project(points.positions[:count])[:, :2], pixel_rows(points)
+    near = torch.full((count,), float("inf"))
+    for dx, dy in ((1, 0), (-1, 0)):
+        column, row = (points.pixel.long() + torch.tensor([dx, dy])).clamp(0, 511).unbind(-1)
+        other = grid[row, column]
+        gap = (pixels[other.clamp(min=0)] - pixels).norm(dim=-1)
+        near = torch.minimum(near, torch.where(other >= 0, gap, torch.inf))
+    skin = part_of_points(head)[:count] <= int(Part.SCALP)
+    gone = torch.isfinite(near) & (near > 1.2 * NEEDLE) & skin
+    assert int(gone.sum()) > 50 and float(left[:count][gone].max()) < 0.1
+    close = (near < 0.5 * STREAK) & (rest.opacities[:count] > 0) & (left[:count] < 0.5)
+    assert float(close.float().mean()) < 0.002  # these are drawn out along the columns alone
 
 
 def test_shut_lids_hide_the_eyeballs_and_open_lids_show_them(head, avatar, rest):

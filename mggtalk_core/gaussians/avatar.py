@@ -20,6 +20,7 @@ from .aperture import Aperture, aperture_of
 from .colours import point_colours
 from .discs import Discs, discs_on
 from .gaussians import SH_C0
+from .grazing import Grazing, grazing_of
 from .inner import is_mouth, part_of
 from .mirror import reflect_harmonics
 from .neighbours import Tangents, surface_tangents
@@ -54,6 +55,8 @@ class Avatar(Record):
     apertures: tuple[Aperture, ...]
     behind: tuple[Int[Tensor, "k"], ...]
     """For each aperture the rows of the points that show only through it."""
+    grazing: Grazing
+    """Skin at the rim, which streaks when it turns to the front."""
     cheeks: Int[Tensor, "k"]
     """Rows of the backing beside the mouth, whose inner side shows when it opens."""
     colours: Float[Tensor, "g 3"]
@@ -83,18 +86,26 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
     colours, opacities = point_colours(portrait, points, binding, part)
     child_label = torch.full((seen,), int(Label.CHILD), dtype=points.labels.dtype, device=points.labels.device)
     apertures, behind = _apertures(points, binding, part)
+    tangents = _tangents(points, binding, part)
     return Avatar(
         points=points,
         binding=binding,
-        tangents=_tangents(points, binding, part),
+        tangents=tangents,
         discs=discs_on(points.triangle[seen:], binding.model.triangles, binding.rest),
         apertures=apertures,
         behind=behind,
+        grazing=_grazing(points, tangents, part),
         cheeks=_cheeks(points, binding),
         colours=torch.cat((colours, colours[:seen])),
         opacities=torch.cat((opacities, opacities[:seen])),
         labels=torch.cat((points.labels, child_label)),
     )
+
+
+def _grazing(points: HeadPoints, tangents: Tangents, part: Int[Tensor, "n"]) -> Grazing:
+    """Find what may streak of skin and hair; eyes and teeth lie too deep to be turned to the front."""
+    rows = torch.nonzero(part[: points.visible_count] <= int(Part.SCALP)).squeeze(-1)
+    return grazing_of(points, rows, tangents.pixel)
 
 
 def _cheeks(points: HeadPoints, binding: Binding) -> Int[Tensor, "k"]:

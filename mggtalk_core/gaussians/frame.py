@@ -56,12 +56,13 @@ def frame_gaussians(
     quats = torch.cat((quats, reflect_quaternions(quats[twin])))
     scales = torch.cat((scales, scales[twin]))
     disc_quats, disc_spacing = avatar.discs(vertices)
-    opacities = _shown(avatar, positions, vertices, torch.cat((whole, whole[twin])))
+    shown = _shown(avatar, positions, vertices, torch.cat((whole, whole[twin])))
+    avatar.grazing.fade(shown, positions, camera or points.fit.camera)
     return Gaussians(
         means=torch.cat((positions, positions[:seen] + offset)),
         quats=torch.cat((quats, disc_quats, quats)),
         scales=torch.cat((scales, DISC_SPREAD * disc_spacing, scales)),
-        opacities=opacities,
+        opacities=avatar.opacities * torch.cat((shown, shown[:seen])),
         sh=_harmonics(avatar, _turned_away(avatar, vertices, camera or points.fit.camera)),
         labels=avatar.labels,
     )
@@ -77,13 +78,13 @@ def _shown(
     positions: Float[Tensor, "n 3"],
     vertices: Float[Tensor, "vertices 3"],
     whole: Float[Tensor, "seen"],
-) -> Float[Tensor, "g"]:
-    """Return opacities with torn skin faded and everything behind lids and lips hidden."""
+) -> Float[Tensor, "n"]:
+    """Return what is left of every point: torn skin fades, everything behind lids and lips is hidden."""
     factor = torch.ones(len(positions), device=positions.device)
     factor[: avatar.seen_count] = whole
     for aperture, rows in zip(avatar.apertures, avatar.behind, strict=True):
         factor[rows] = aperture(vertices, positions[rows])
-    return avatar.opacities * torch.cat((factor, factor[: avatar.seen_count]))
+    return factor
 
 
 def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "k"]:
