@@ -165,8 +165,8 @@ LEDGER: tuple[Weight, ...] = (
         "FACEGOOD-Audio2Face, CMU Flite",
         commercial_ok=False,
         bundled=True,
-        sha256="ab60a68a3c5f7e906d21cd3f3554e4a118ea2ac291875560c2ebf074ea64cda3",
-        size=1_333_552,
+        sha256="4115f103dbd99cd6b13847390c9e379ea55fc73d8c19db44abc4a05b7b9f80d9",
+        size=1_777_944,
     ),
     Weight(
         name="inpaint.safetensors",
@@ -185,7 +185,7 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="rendered heads of ICT-FaceKit (MIT), as seen by Google's landmark network (Apache-2.0)",
         commercial_ok=True,
         bundled=True,
-        sha256="da8b0fa757ff45a0ee2920fa2fdc4e9849f8fc89c1766fed9ce610e3836d0930",
+        sha256="f41e1a57c2487d3f054426c54e26f7261900103588527c0f4d358eefa4dc026b",
         size=231_746,
     ),
     Weight(
