@@ -165,7 +165,7 @@ class MGGSymmetricGeometry(io.ComfyNode):
                 advanced(
                     io.Int.Input(
                         "radius",
-                        default=1,
+                        default=0,
                         min=0,
                         max=1,
                         tooltip="1: a mirrored point also goes where the neighbouring cell holds a seen one. 0: only "

@@ -31,7 +31,7 @@ def symmetric_geometry(
     model: HeadModel,
     *,
     voxel: float = 0.03,
-    radius: int = 1,
+    radius: int = 0,
     occlusion: Occlusion = "front",
     do_not_mirror: Bool[Tensor, "512 512"] | None = None,
     plane: MirrorPlane | None = None,

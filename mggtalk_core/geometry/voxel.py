@@ -20,7 +20,7 @@ def voxel_filter(
     mirrored: Float[Tensor, "m 3"],
     *,
     voxel: float = 0.03,
-    radius: int = 1,
+    radius: int = 0,
     occlusion: Occlusion = "front",
 ) -> Bool[Tensor, "m"]:
     """Return which mirrored points to keep: ``F_voxel`` of eq. 3, in both of the paper's readings.
