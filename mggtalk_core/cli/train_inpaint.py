@@ -48,7 +48,10 @@ def run_inpaint(arguments: argparse.Namespace) -> int:
     names = ("output", "steps", "minutes", "batch", "rate", "precision", "workers", "seed", "judge_minutes", "resume")
     options = LoopOptions(**{name: getattr(arguments, name) for name in names})
     with progress_bar(f"train {arguments.part}", unit="step") as on_step:
-        train_inpaint(arguments.pairs, arguments.val, arguments.part, options, config=arguments.config, on_step=on_step)
+        train_inpaint(
+            arguments.pairs, arguments.val, arguments.part, options, config=arguments.config, crop=arguments.crop,
+            on_step=on_step,
+        )  # fmt: skip
     say(str(arguments.output / "weights.safetensors"))
     return 0
 
