@@ -9,6 +9,7 @@ import torch
 
 from mggtalk_core.errors import WeightsError
 from mggtalk_core.motion.rotations import camera_rotation
+from mggtalk_core.portrait.blendshapes import BLENDSHAPE_INDEX
 from mggtalk_core.portrait.warp import apply
 from mggtalk_core.render.composite import Compositor
 from mggtalk_core.render.inpaint.guide import CHANNELS, FLOW, MIRRORED, HeadGuide, grid_map, whole_guide
@@ -24,9 +25,10 @@ from mggtalk_core.render.inpaint.patches import (
     cut_source,
     facing,
     feather,
+    moved,
     paste,
 )
-from mggtalk_core.render.inpaint.refine import finished, refiner_for
+from mggtalk_core.render.inpaint.refine import GRAIN, finished, refiner_for, with_grain
 from mggtalk_core.render.inpaint.unet import (
     EYES,
     PAPER,
@@ -282,7 +284,7 @@ def test_patches_are_upright_and_of_one_size(place):
         height, width = place.size
         assert places.mean(axis=0) == pytest.approx([width / 2, height * (0.5 - place.lift)], abs=0.6)
         assert places[1, 0] - places[0, 0] == pytest.approx(place.span * width, rel=0.08)
-        assert abs(places[1, 1] - places[0, 1]) < 5.0  # corners are not level
+        assert abs(places[1, 1] - places[0, 1]) < 6.0  # corners are not level
 
 
 def test_the_right_eye_is_shown_as_a_left_one():
@@ -365,7 +367,7 @@ def test_nothing_changes_far_from_the_head_or_at_the_border(turned, pair):
     refiner = refiner_of(turned, Networks(whole=small_networks(seed=3).whole))
     changed = (refiner(composite, small, *rest) - composite).abs().amax(dim=0)
     assert changed[195:305, 195:305].mean() > 0.01
-    changed[100:400, 100:400] = 0.0
+    changed[92:408, 92:408] = 0.0  # 80 pixels, and the reach of the filter that keeps the grain
     assert not changed.any()
     everywhere = (refiner(composite, torch.ones_like(alpha), *rest) - composite).abs().amax(dim=0)
     assert not everywhere[0].any() and not everywhere[:, -1].any()
@@ -422,3 +424,29 @@ def test_a_network_that_does_not_mix_shows_nothing_of_the_source():
     with torch.no_grad():
         assert (mixing(composite, source, guide) - composite).abs().max() > 0.01
         assert torch.equal(painting(composite, source, guide), composite)
+
+
+def test_a_mouth_that_has_not_moved_is_left_alone_and_one_that_has_is_refined(turned, pair):
+    guide = turned.guide
+    at_rest = guide.driven(guide.fit.beta_s, guide.fit.gaze, guide.fit.camera)
+    nearer = guide.fit.camera.posed(guide.fit.camera.rotation, guide.fit.camera.translation * 0.8)
+    assert moved(MOUTH, guide, at_rest) == 0.0 and moved(LEFT_EYE, guide, at_rest) == 1.0
+    assert moved(MOUTH, guide, guide.driven(guide.fit.beta_s, guide.fit.gaze, nearer)) < 0.1
+    open_wide = guide.fit.beta_s.clone()
+    open_wide[BLENDSHAPE_INDEX["jawOpen"]] = 0.6
+    assert moved(MOUTH, guide, guide.driven(open_wide, guide.fit.gaze, guide.fit.camera)) == 1.0
+    mouth, none = (refiner_of(turned, each) for each in (Networks(mouth=small_networks(seed=3).mouth), Networks()))
+    composite, alpha, layer, _, _, _ = frame_of(turned, pair)
+    still = composite, alpha, layer, guide.fit.beta_s, guide.fit.gaze, guide.fit.camera
+    assert torch.equal(mouth(*still), none(*still))
+    driven = composite, alpha, layer, open_wide, guide.fit.gaze, guide.fit.camera
+    assert (mouth(*driven) - none(*driven)).abs().amax() > 0.05
+
+
+def test_a_share_of_the_grain_stays():
+    """A smooth change is made in full; of a change from pixel to pixel a fixed share is left out."""
+    rows = np.linspace(0, np.pi, 64, dtype=np.float32)
+    smooth = np.repeat((np.sin(rows)[:, None] * np.sin(rows))[..., None], 3, axis=2)
+    np.testing.assert_allclose(with_grain(smooth)[8:-8, 8:-8], smooth[8:-8, 8:-8], atol=0.01)
+    checks = np.repeat(((np.indices((64, 64)).sum(axis=0) % 2) * 2.0 - 1.0).astype(np.float32)[..., None], 3, axis=2)
+    np.testing.assert_allclose(with_grain(checks)[16:-16, 16:-16], (1.0 - GRAIN) * checks[16:-16, 16:-16], atol=1e-3)

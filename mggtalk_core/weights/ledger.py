@@ -175,8 +175,8 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="b0b45efe9455db49b4e9316226790588d32dbc24b82e7f9cacaf7978731b35b6",
-        size=5_052_920,
+        sha256="6df985f4d0d098a241adc71575b980cc720c7635d97e5de9e116ab27a2ea3865",
+        size=5_052_880,
     ),
     Weight(
         name="refine.safetensors",

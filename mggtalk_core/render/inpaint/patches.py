@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...portrait.warp import Region, invert, to_indices
+from ...portrait.warp import Region, apply, invert, to_indices
 from .guide import SOURCE_CHANNELS, DrivenHead, HeadGuide
 
 
@@ -33,6 +33,8 @@ class Place:
     """Where it looks, canonical: it is refined only while it is turned towards the camera."""
     lift: float = 0.0
     """How far the corners' middle lies above the patch's centre, over the patch's height."""
+    watched: tuple[int, ...] = ()
+    """Landmarks that must move for the place to be refined: what the source shows needs no mending. None: always."""
 
     @property
     def aspect(self) -> float:
@@ -42,11 +44,14 @@ class Place:
 
 LEFT_EYE = Place("eyes", (362, 263), (64, 128), 0.47, False, (0.4, 0.0, 0.92))
 RIGHT_EYE = Place("eyes", (133, 33), (64, 128), 0.47, True, (-0.4, 0.0, 0.92))
-MOUTH = Place("mouth", (61, 291), (128, 128), 0.5, False, (0.0, 0.0, 1.0), lift=0.06)
+_AROUND_LIPS = (61, 291, 0, 17, 13, 14, 37, 267, 84, 314, 78, 308, 164, 18, 200, 152)
+MOUTH = Place("mouth", (61, 291), (128, 128), 0.5, False, (0.0, 0.0, 1.0), lift=0.06, watched=_AROUND_LIPS)
 PLACES = (LEFT_EYE, RIGHT_EYE, MOUTH)
 
 _FACING = (0.25, 0.5)
 """Cosine to the camera from which a patch is refined at all, and in full."""
+_MOVED = (0.005, 0.02)
+"""Mean movement of a place's landmarks over its patch's width from which it is refined at all, and in full."""
 _FEATHER = 0.62
 """Part of the patch, from its centre outwards, in which the refinement counts in full."""
 
@@ -88,9 +93,22 @@ def rest_width(place: Place, guide: HeadGuide) -> float:
 def facing(place: Place, head: DrivenHead) -> float:
     """Return how far a place is turned to the camera: 0 not enough to be refined, 1 fully."""
     outward = torch.tensor(place.outward) / math.hypot(*place.outward)
-    cosine = -float(head.camera.rotation[2].cpu() @ outward)
-    low, high = _FACING
-    t = min(max((cosine - low) / (high - low), 0.0), 1.0)
+    return _risen(-float(head.camera.rotation[2].cpu() @ outward), *_FACING)
+
+
+def moved(place: Place, guide: HeadGuide, head: DrivenHead) -> float:
+    """Return how far a place has changed from what the source shows: 0 not enough to be refined, 1 fully."""
+    if not place.watched:
+        return 1.0
+    now, then = (
+        apply(alignment(place, guide, each), each.landmarks[list(place.watched), :2].double().numpy())
+        for each in (head, guide.source)
+    )
+    return _risen(float(np.linalg.norm(now - then, axis=1).mean()) / place.size[1], *_MOVED)
+
+
+def _risen(value: float, low: float, high: float) -> float:
+    t = min(max((value - low) / (high - low), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 

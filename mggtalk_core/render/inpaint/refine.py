@@ -19,10 +19,13 @@ from ..composite import Layers
 from .fast import patch_changes, whole_change
 from .guide import DrivenHead, HeadGuide, whole_guide
 from .networks import Networks, best_precision, load_networks
-from .patches import PLACES, Patch, Place, SourcePatch, cut, cut_source, facing, paste
+from .patches import PLACES, Patch, Place, SourcePatch, cut, cut_source, facing, moved, paste
 
 _BORDER = 24.0
 """Pixels over which the change dies out towards the border."""
+GRAIN, GRAIN_SIZE = 0.25, 2.0
+"""Share of the frame's own fine detail (finer than a Gaussian of this many pixels) that no change takes away or adds:
+networks that are unsure of detail smooth it."""
 
 
 def refiner_for(
@@ -110,6 +113,7 @@ class Refiner:
             change = self._mended(composite, picture, alpha, layer, head)
             for part in self._places:
                 self._refine(part, head, picture, change)
+            change = with_grain(change)
         return self._finished(picture, change).to(composite)
 
     def _mended(
@@ -133,15 +137,17 @@ class Refiner:
         picture: Float[np.ndarray, "512 512 3"],
         change: Float[np.ndarray, "512 512 3"],
     ) -> None:
-        """Refine the places of one part that can be seen, putting their changes into ``change``."""
-        network, seen = self._networks[part], [each for each in self._places[part] if facing(each[0], head) > 0.0]
+        """Refine the places of one part that are seen and have moved, putting their changes into ``change``."""
+        network, places = self._networks[part], self._places[part]
+        shares = [facing(place, head) * moved(place, self._guide, head) for place, _ in places]
+        seen = [(*each, share) for each, share in zip(places, shares, strict=True) if share > 0.0]
         if not seen:
             return
         stem = network.config.stem
-        patches = [cut(place, self._guide, head, picture, source, stem) for place, source in seen]
+        patches = [cut(place, self._guide, head, picture, source, stem) for place, source, _ in seen]
         deltas = patch_changes(network, patches) if self._fast else self._plain_changes(network, patches)
-        for (place, _), patch, delta in zip(seen, patches, deltas, strict=True):
-            paste(change, place, patch.to_patch, delta, facing(place, head))
+        for (place, _, share), patch, delta in zip(seen, patches, deltas, strict=True):
+            paste(change, place, patch.to_patch, delta, share)
 
     def _plain_changes(self, network: nn.Module, patches: list[Patch]) -> list[Float[np.ndarray, "h w 3"]]:
         inputs = ([getattr(patch, name) for patch in patches] for name in ("composite", "source", "guide"))
@@ -159,6 +165,14 @@ class Refiner:
         image = np.empty((3, *picture.shape[:2]), np.float32)
         finish(picture, change, border_ramp(change.shape[0]), image)
         return torch.from_numpy(image)
+
+
+def with_grain(change: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+    """Return a change that leaves `GRAIN` of the fine detail as it was."""
+    import cv2
+
+    smooth = cv2.GaussianBlur(change, (0, 0), GRAIN_SIZE)
+    return cv2.addWeighted(change, 1.0 - GRAIN, smooth, GRAIN, 0.0)
 
 
 @cache
