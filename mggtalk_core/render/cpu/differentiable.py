@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,17 @@ from torch.autograd.function import once_differentiable
 
 from ...head.camera import Camera
 
-if TYPE_CHECKING:
-    from .rasterizer import Rasterizer
+
+class Passes(Protocol):
+    """What draws a frame and sends gradients back through it."""
+
+    def forward(self, tensors: tuple[Tensor, ...], camera: Camera, antialiased: bool) -> Any:
+        """Draw; the frame has an ``image`` [5,H,W] and a number ``dropped``."""
+        ...
+
+    def backward(self, frame: Any, gradient: Float[Tensor, "5 height width"]) -> tuple[Tensor, ...]:
+        """Return the gradient of every tensor."""
+        ...
 
 
 class Splatting(torch.autograd.Function):
@@ -24,7 +33,7 @@ class Splatting(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, rasterizer: Rasterizer, camera: Camera, antialiased: bool, *tensors: Tensor
+        ctx: Any, rasterizer: Passes, camera: Camera, antialiased: bool, *tensors: Tensor
     ) -> tuple[Float[Tensor, "5 height width"], int]:
         """Draw, and keep the frame."""
         ctx.rasterizer, ctx.like = rasterizer, [(t.shape, t.dtype, t.device) for t in tensors]

@@ -17,6 +17,7 @@ from .. import splatting as rule
 from ..rendering import Rendering
 from . import binning, blending, blending_backward, projection, projection_backward
 from .buffers import Buffers, Pool
+from .differentiable import Splatting
 from .workers import share
 
 _MAX_ENTRIES = 200_000_000  # 1.6 GB
@@ -60,8 +61,6 @@ class Rasterizer:
         g = gaussians
         tensors = (g.means, g.quats, g.scales, g.opacities, g.sh)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            from .differentiable import Splatting
-
             image, dropped = Splatting.apply(self, camera, antialiased, *tensors)
         else:
             frame = self.forward(tensors, camera, antialiased)
