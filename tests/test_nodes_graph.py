@@ -42,7 +42,7 @@ def sequence(nodes, portrait):
     surface, *maps = run(nodes, "MGGDepthBINI", portrait=portrait, provider="mesh")
     assert [tuple(each.shape) for each in maps] == [(1, 512, 512, 3)] * 2
     (points,) = run(
-        nodes, "MGGSymmetricGeometry", surface=surface, voxel=0.03, radius=1, occlusion="front", do_not_mirror=None
+        nodes, "MGGSymmetricGeometry", surface=surface, voxel=0.03, radius=0, occlusion="front", do_not_mirror=None
     )
     (driven,) = run(nodes, "MGGDeform", points=points, motion=smile(nodes), **RETARGET)
     return run(nodes, "MGGGaussianPredict", portrait=portrait, driven=driven)[0]

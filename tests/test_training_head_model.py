@@ -15,7 +15,7 @@ from mggtalk_core.head.pose import rotation_matrix
 from mggtalk_core.portrait.face_mesh import mirror_indices
 from mggtalk_core.training.head_model import make_head_model
 from mggtalk_core.training.head_model_decimate import SymmetricDecimator
-from mggtalk_core.training.head_model_depths import LIDS, Views, displace, measured_depths, read_depths
+from mggtalk_core.training.head_model_depths import LIDS, Views, displace, mean_before, measured_depths, read_depths
 from mggtalk_core.training.head_model_landmarks import (
     bind_landmarks,
     closest_on_contour,
@@ -118,13 +118,7 @@ def test_a_margin_closes_exactly_on_its_contour_and_fades_around_it():
 def undisplaced():
     """The shipped model's fields with the mean head as it was before its depth was corrected, nearly."""
     fields = {name: value.cpu().numpy() for name, value in vars(MODEL).items()}
-    shipped = fields["mean"].astype(np.float64)
-    fields["mean"] = shipped
-    for _ in range(3):  # the depths are spread between places that they move themselves
-        moved = {**fields}
-        displace(moved, read_depths())
-        fields["mean"] = fields["mean"] + shipped - moved["mean"]
-    return fields
+    return fields | {"mean": mean_before(fields, read_depths())}
 
 
 def test_displacing_moves_the_mean_in_depth_alone_and_eyes_as_a_whole():

@@ -82,14 +82,15 @@ def log_rotation(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch
     scale = torch.where(length > 1e-12, angle / length.clamp_min(1e-12), 1.0)
     regular = sine * scale[..., None]
     # Near a half turn the sine vanishes: the axis is then read from the symmetric part, its sign from the sine.
-    return torch.where((cosine < -0.99)[..., None], _half_turn_axis(rotation, sine) * angle[..., None], regular)
+    return torch.where((cosine < -0.99)[..., None], _half_turn_axis(rotation, sine, cosine) * angle[..., None], regular)
 
 
 def _half_turn_axis(
-    rotation: Float[Tensor, "*batch 3 3"], sine: Float[Tensor, "*batch 3"]
+    rotation: Float[Tensor, "*batch 3 3"], sine: Float[Tensor, "*batch 3"], cosine: Float[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch 3"]:
     eye = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
-    outer = 0.5 * (rotation + rotation.transpose(-1, -2)) + eye
+    # The symmetric part is cos I + (1 - cos) a a^T: without the first term its columns are along the axis a.
+    outer = 0.5 * (rotation + rotation.transpose(-1, -2)) - cosine[..., None, None] * eye
     column = outer.diagonal(dim1=-2, dim2=-1).argmax(-1)
     axis = outer.gather(-1, column[..., None, None].expand(*column.shape, 3, 1)).squeeze(-1)
     axis = axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-12)

@@ -66,6 +66,20 @@ def displace(fields: dict[str, np.ndarray], depths: np.ndarray) -> None:
     fields["eye_mean"] = fields["eye_mean"] + (eyes - eyes.mean())[:, None] * [0.0, 0.0, 1.0]
 
 
+def mean_before(fields: dict[str, np.ndarray], depths: np.ndarray) -> np.ndarray:
+    """Return the mean head [V, 3] of which `displace` by ``depths`` [468] made that of ``fields``.
+
+    Found by a fixed point, since the depths are spread between places that they move themselves.
+    """
+    shipped = fields["mean"].astype(np.float64)
+    mean = shipped
+    for _ in range(3):
+        moved = {**fields, "mean": mean}
+        displace(moved, depths)
+        mean = mean + shipped - moved["mean"]
+    return mean
+
+
 def with_steady_eyes(depths: np.ndarray) -> np.ndarray:
     """Return ``depths`` [468] with their mean at all landmarks of the lids."""
     steady = depths.copy()

@@ -30,6 +30,7 @@ from ..portrait.landmarker import FaceLandmarker
 from ..portrait.warp import Region, apply, warp
 from ..progress import OnStep, ignore_steps
 from ..record import Record
+from .head_model_depths import mean_before, read_depths
 from .head_model_source import PART_RANGES, SourceHead, read_source
 from .head_paint import FaceChart
 from .processes import in_processes
@@ -98,11 +99,12 @@ def sitters(folder: Path) -> Sitters:
 
 
 def twins(model: HeadModel, source: SourceHead) -> Int[Tensor, "v"]:
-    """Return the nearest vertex of the source, among those it keeps, to every vertex of the mean head."""
+    """Return the vertex of the source, among those it keeps, that every vertex of the mean head was taken from."""
     from scipy.spatial import cKDTree
 
     kept = np.flatnonzero(source.parts >= 0)
-    _, nearest = cKDTree(source.neutral[kept]).query(model.mean.double().numpy())
+    fields = {name: value.cpu().numpy() for name, value in vars(model).items()}
+    _, nearest = cKDTree(source.neutral[kept]).query(mean_before(fields, read_depths()))
     return torch.from_numpy(kept[nearest])
 
 
