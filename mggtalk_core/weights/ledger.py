@@ -185,7 +185,7 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="rendered heads of ICT-FaceKit (MIT), as seen by Google's landmark network (Apache-2.0)",
         commercial_ok=True,
         bundled=True,
-        sha256="f41e1a57c2487d3f054426c54e26f7261900103588527c0f4d358eefa4dc026b",
+        sha256="3d710a6454b7870de6cbdd9696ac48779877cf05496537c16aa7e97ebead0c61",
         size=231_746,
     ),
     Weight(
