@@ -1,4 +1,4 @@
-"""Measure: PYTHONPATH=. python benchmarks/bench_pipeline.py [options of ``python -m mggtalk_core benchmark pipeline``]."""
+"""Measure: PYTHONPATH=. python benchmarks/bench_pipeline.py [options of ``mggtalk_core benchmark pipeline``]."""
 
 import sys
 
