@@ -8,11 +8,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, max_pool2d
 
+from ..head.hairline import above_hairline, on_ears
 from ..head.head_fit import HeadFit
 from ..head.model import HeadModel
 from ..head.parts import Part
 from ..head.zbuffer import rasterize_mesh
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..portrait.parsing import Label
 from ..portrait.portrait import CROP_SIZE, Portrait
 
 SEEN_DEPTH = 0.01
@@ -25,8 +27,6 @@ LIP_REACH = 0.012
 """The seam between the lips is darker than the lips."""
 FEWEST_HAIRY = 40
 """Vertices that the picture must show under hair before the rest of the scalp is taken to carry hair as well."""
-_HAIR = 1
-"""Of `Portrait.labels`."""
 
 
 def sample_picture(image: Float[Tensor, "c 512 512"], pixels: Float[Tensor, "k 2"]) -> Float[Tensor, "k c"]:
@@ -45,7 +45,7 @@ def skin_colours(
     projected = fit.camera.project(rest)
     known = _seen(portrait, model, rest, projected) & ~_contaminated(model, rest)
     column, row = projected[:, :2].long().clamp(0, CROP_SIZE - 1).unbind(-1)
-    hairy = known & (portrait.labels[row, column] == _HAIR)
+    hairy = known & (portrait.labels[row, column] == Label.HAIR)
     colours = sample_picture(portrait.crop, projected[:, :2]) * known[:, None]
     twin = ~known & known[model.mirror]
     colours = torch.where(twin[:, None], colours[model.mirror], colours)
@@ -58,10 +58,9 @@ def skin_colours(
 
 
 def _under_hair(model: HeadModel) -> Bool[Tensor, "vertices"]:
-    """Tell which skin vertices hair usually covers: those above a slanted plane over the forehead and nape, no ears."""
-    x, y, z = model.mean.unbind(-1)
-    ear = (x.abs() > 0.68) & (z > -1.25) & (z < -0.6) & (y < 0.3)
-    return _is_skin(model) & (y > 0.635 + 0.85 * z) & (z < -0.3) & ~ear
+    """Tell which skin vertices of crown and back of the head hair usually covers."""
+    behind = model.mean[:, 2] < -0.3
+    return _is_skin(model) & (above_hairline(model.mean) > 0.0) & behind & ~on_ears(model.mean)
 
 
 def _is_skin(model: HeadModel) -> Bool[Tensor, "vertices"]:

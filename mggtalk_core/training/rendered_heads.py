@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d
 
 from ..geometry.interior import vertex_normals
 from ..head.camera import Camera
+from ..head.hairline import above_hairline, on_ears
 from ..head.model import gaze_rotations
 from ..head.parts import Part
 from ..head.zbuffer import interpolate, rasterize_mesh
@@ -154,11 +155,10 @@ class HeadStudio:
     def _hair_field(self, state: HeadState) -> Float[Tensor, "v"]:
         """Return the thickness of the hair over every vertex, growing with the distance from the hairline."""
         x, y, z = self._neutral.unbind(-1)
-        over = y - state.hairline - 0.72 + 0.85 * (0.1 - z)
-        ear = (x.abs() > 0.68) & (z > -1.25) & (z < -0.6) & (y < 0.3)
+        over = above_hairline(self._neutral) - state.hairline
         skin = (self._parts == int(Part.SCALP)) | (self._parts == int(Part.FACE))
         waves = 1.0 + 0.2 * torch.sin(7.0 * x + 3.0 * z) * torch.sin(6.0 * y)
-        return state.hair * (over / 0.35).clamp(0.0, 1.0).sqrt() * waves * (skin & ~ear)
+        return state.hair * (over / 0.35).clamp(0.0, 1.0).sqrt() * waves * (skin & ~on_ears(self._neutral))
 
     def _picture(
         self, vertices: Tensor, triangles: Tensor, root: Tensor, camera: Camera, random: np.random.Generator,
