@@ -16,7 +16,7 @@ from .parts import Part
 REACH = 0.6
 """Distance from the nearest landmark, in units of 10 cm, at which the displacement has faded to nothing."""
 SMOOTHING = 2e-4
-RIGID_PARTS = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
+_RIGID = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
 _TELL_APART = (("jawOpen", 0.6), ("eyeBlinkLeft", 0.6), ("eyeBlinkRight", 0.6))
 """Movements that part what touches: a lower lip is far from an upper one by how it follows the jaw."""
 
@@ -27,9 +27,7 @@ def surface_offsets(model: HeadModel, reduced: LandmarkModel, problem: Problem, 
     A spline over the neutral face carries them between the landmarks and fades with the distance from the nearest
     one. Eyeballs, and teeth with gums, move as rigid pieces.
     """
-    miss = residuals(problem, state)[:468]
-    turned = problem.points(state)[:468] @ state.rotation.T + state.translation
-    lifted = np.concatenate((-miss * turned[:, 2:] / problem.focal, np.zeros((468, 1))), axis=1) @ state.rotation
+    lifted = lifted_miss(problem, state)
     identity = torch.from_numpy(state.identity).float()
     vertices = model.neutral(identity).double().cpu().numpy()
     shapes = [(gain, BLENDSHAPE_INDEX[name]) for name, gain in _TELL_APART]
@@ -38,11 +36,22 @@ def surface_offsets(model: HeadModel, reduced: LandmarkModel, problem: Problem, 
     basis = model.expression_basis.double().cpu().numpy()
     places = np.concatenate((vertices, *(gain * basis[index] for gain, index in shapes)), axis=1)
     offsets = spread(anchors, lifted, places)
-    parts = model.parts.cpu().numpy()
-    for group in RIGID_PARTS:
+    make_rigid(offsets, model.parts.cpu().numpy())
+    return torch.from_numpy(offsets).float()
+
+
+def lifted_miss(problem: Problem, state: State) -> np.ndarray:
+    """Return how far the seen landmarks [468, 3] lie from the fitted ones at the depth of these, canonical."""
+    miss = residuals(problem, state)[:468]
+    turned = problem.points(state)[:468] @ state.rotation.T + state.translation
+    return np.concatenate((-miss * turned[:, 2:] / problem.focal, np.zeros((468, 1))), axis=1) @ state.rotation
+
+
+def make_rigid(offsets: np.ndarray, parts: np.ndarray) -> None:
+    """Give all vertices of a rigid piece the mean of their ``offsets`` [V] or [V, 3], in place."""
+    for group in _RIGID:
         members = np.isin(parts, [int(part) for part in group])
         offsets[members] = offsets[members].mean(axis=0)
-    return torch.from_numpy(offsets).float()
 
 
 def spread(anchors: np.ndarray, values: np.ndarray, points: np.ndarray, *, smoothing: float = SMOOTHING) -> np.ndarray:

@@ -32,16 +32,15 @@ def make_head_model(data_dir: Path, output: Path) -> None:
     """
     fields = undisplaced_fields(read_source(data_dir))
     displace(fields, read_depths())
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in fields.items()}
-    write_model_file(output, _single_precision(tensors), {"licence": "MIT", "source": "ICT-FaceKit"})
+    write_model_file(output, as_tensors(fields), {"licence": "MIT", "source": "ICT-FaceKit"})
 
 
-def undisplaced_fields(source: SourceHead, anchors: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Return all fields of `HeadModel`, the mean as deep as the source; for ``anchors`` see `bind_landmarks`."""
+def undisplaced_fields(source: SourceHead) -> dict[str, np.ndarray]:
+    """Return all fields of `HeadModel`, the mean as deep as the source."""
     fields = model_fields(source, make_template(source))
     tie_margins(fields)
     reduce_identity(fields)
-    fields["landmark_vertices"], fields["landmark_weights"] = bind_landmarks(fields, anchors)
+    fields["landmark_vertices"], fields["landmark_weights"] = bind_landmarks(fields)
     return fields
 
 
@@ -124,5 +123,7 @@ def _expressions(source: SourceHead, template: Template, mean: np.ndarray) -> np
     return expressions
 
 
-def _single_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def as_tensors(fields: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """Return the fields of a `HeadModel` as it keeps them: numbers in single precision."""
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in fields.items()}
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}

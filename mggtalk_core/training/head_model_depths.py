@@ -18,7 +18,7 @@ from ..head.fit import make_problem
 from ..head.gauss_newton import first_state, residuals, solve
 from ..head.landmark_model import LandmarkModel
 from ..head.observation import eye_distance
-from ..head.offsets import RIGID_PARTS, spread
+from ..head.offsets import lifted_miss, make_rigid, spread
 from ..head.parts import Part
 from ..portrait.face_mesh import mirror_indices
 from .head_model_landmarks import LID_LEFT_LOWER, LID_LEFT_UPPER, LID_RIGHT_LOWER, LID_RIGHT_UPPER
@@ -58,9 +58,7 @@ def displace(fields: dict[str, np.ndarray], depths: np.ndarray) -> None:
     values = np.stack((np.zeros(468), np.zeros(468), along), axis=1)
     moved = spread(places, values, fields["mean"], smoothing=SMOOTHING)[:, 2]
     parts = fields["parts"]
-    for group in RIGID_PARTS:
-        members = np.isin(parts, [int(part) for part in group])
-        moved[members] = moved[members].mean()
+    make_rigid(moved, parts)
     eyes = np.array([moved[parts == int(part)].mean() for part in _EYES])
     fields["mean"] = fields["mean"] + (moved - eyes.mean())[:, None] * [0.0, 0.0, 1.0]
     fields["eye_mean"] = fields["eye_mean"] + (eyes - eyes.mean())[:, None] * [0.0, 0.0, 1.0]
@@ -114,10 +112,9 @@ def _evidence(model: LandmarkModel, views: Views, depths: np.ndarray) -> list[tu
     first = replace(make_problem(model, views.landmarks[0], views.blendshapes[0], camera), offset=offset)
     none = np.zeros(len(model.identity_basis))
     person = solve(first, first_state(first, views.landmarks[0], none), with_identity=True, steps=12)
-    seen = first.points(person) @ person.rotation.T + person.translation
-    miss = -residuals(first, person)[:468] * seen[:468, 2:] / first.focal
-    offset[:468] += np.concatenate((miss, np.zeros((468, 1))), axis=1) @ person.rotation
-    forward = -(seen[:468] / seen[:468, 2:]) @ person.rotation  # towards the viewer, along the line of sight
+    seen = (first.points(person) @ person.rotation.T + person.translation)[:468]
+    offset[:468] += lifted_miss(first, person)
+    forward = -(seen / seen[:, 2:]) @ person.rotation  # towards the viewer, along the line of sight
     found = []
     for landmarks, blendshapes in zip(views.landmarks[1:], views.blendshapes[1:], strict=True):
         problem = replace(make_problem(model, landmarks, blendshapes, camera), offset=offset)

@@ -15,10 +15,10 @@ from ..head.landmark_model import LandmarkModel
 from ..head.model import HeadModel
 from ..portrait.load import load_portrait
 from ..progress import OnStep, ignore_steps
-from .head_model import undisplaced_fields
+from .head_model import as_tensors, undisplaced_fields
 from .head_model_depths import DEPTHS_FILE, Views, displace, measured_depths
 from .head_model_drawn import drawn_anchors
-from .head_model_landmarks import ANCHORS_FILE, read_anchors
+from .head_model_landmarks import ANCHORS_FILE, bind_landmarks, read_anchors
 from .head_model_source import read_source
 from .head_paint import FaceChart
 from .rendered_heads import HeadStudio
@@ -49,9 +49,10 @@ def measure_landmarks(
     """
     people = turning_people(sorted(tracks.glob("*.safetensors")))
     source, anchors = read_source(data_dir), read_anchors()
-    studio = HeadStudio(source, FaceChart(_model(undisplaced_fields(source, anchors))))
+    fields = undisplaced_fields(source)
+    studio = HeadStudio(source, FaceChart(_model(fields)))
     shown = drawn_anchors(anchors, studio, _drawn(studio, heads, heads + PASSES, on_step))
-    fields = undisplaced_fields(source, (anchors + shown) / 2.0)
+    fields["landmark_vertices"], fields["landmark_weights"] = bind_landmarks(fields, (anchors + shown) / 2.0)
     start = LandmarkModel.of(_model(fields)).mean[:468]
     for number in range(PASSES):
         displace(fields, measured_depths(LandmarkModel.of(_model(fields)), people))
@@ -102,5 +103,4 @@ def _drawn(studio: HeadStudio, count: int, total: int, on_step: OnStep) -> Itera
 
 
 def _model(fields: dict[str, np.ndarray]) -> HeadModel:
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in fields.items()}
-    return HeadModel(**{k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    return HeadModel(**as_tensors(fields))

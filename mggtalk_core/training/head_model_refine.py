@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from ..head.camera import Camera
-from ..head.gauss_newton import Problem, State, first_state, residuals, solve
+from ..head.gauss_newton import Problem, first_state, solve
 from ..head.landmark_model import LandmarkModel
 from ..head.model import HeadModel
+from ..head.offsets import lifted_miss
 from ..head.prior import ExpressionPrior
 from ..portrait.face_mesh import mirror_indices
 from .head_model_landmarks import bind_landmarks
@@ -51,14 +52,8 @@ def _mean_miss(model: LandmarkModel, faces: list[tuple[np.ndarray, np.ndarray]])
         prior = ExpressionPrior.around(blendshapes)
         problem = Problem.of(model, landmarks, prior, camera.focal, camera.center)
         start = first_state(problem, landmarks, np.zeros(len(model.identity_basis)))
-        total += _lifted_miss(problem, solve(problem, start, with_identity=True, steps=10))
+        miss = lifted_miss(problem, solve(problem, start, with_identity=True, steps=10))
+        total += np.clip(miss, -LARGEST_MOVE, LARGEST_MOVE)
     mirror = mirror_indices()[:468]
     mean = total / len(faces)
     return (mean + mean[mirror] * [-1, 1, 1]) / 2
-
-
-def _lifted_miss(problem: Problem, state: State) -> np.ndarray:
-    depth = (problem.points(state)[:468] @ state.rotation.T + state.translation)[:, 2:]
-    miss = -residuals(problem, state)[:468] * depth / problem.focal
-    lifted = np.concatenate((miss, np.zeros((468, 1))), axis=1) @ state.rotation
-    return np.clip(lifted, -LARGEST_MOVE, LARGEST_MOVE)
