@@ -16,17 +16,13 @@ from mggtalk_core.evaluation.gaussian_pairs import Judges, over_layer, score_sou
 from mggtalk_core.evaluation.metrics import psnr
 from mggtalk_core.evaluation.tables import Table
 from mggtalk_core.evaluation.variance import parameter_variance
-from mggtalk_core.gaussians.avatar import build_avatar
 from mggtalk_core.gaussians.gaussians import Gaussians
 from mggtalk_core.gaussians.networks.config import EMBEDDED
-from mggtalk_core.gaussians.networks.model import HeadImage
 from mggtalk_core.geometry.points import Label
-from mggtalk_core.motion.deform import bind_points
 from mggtalk_core.portrait.portrait import CROP_SIZE
 from mggtalk_core.training.gaussian_data import Scenes
-from mggtalk_core.training.sitters import switched
 from tests.inpaint_samples import pair_of, scene
-from tests.test_training_gaussians import Shards, thinned
+from tests.test_training_gaussians import Shards, builder
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +38,7 @@ def pairs(sitting):
 
 @pytest.fixture(scope="module")
 def build(sitting):
-    head = sitting.head
-    few = thinned(head.points)
-
-    def avatar_of(pair, switches):
-        points = switched(few, head.portrait, head.model, switches)
-        avatar = build_avatar(head.portrait, points, bind_points(points, head.model))
-        return avatar, HeadImage(head.portrait.crop, head.portrait.matte)
-
-    return avatar_of
+    return builder(sitting)
 
 
 def cloud(count, generator, label=Label.MIRRORED):

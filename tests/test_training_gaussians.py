@@ -65,9 +65,8 @@ def pairs(sitting):
     return Shards([replace(pair, truth=cold)])
 
 
-@pytest.fixture(scope="module")
-def build(sitting):
-    """Builds the avatar of the only head, without parsing its picture."""
+def builder(sitting):
+    """Return what builds the avatar of the only head, without parsing its picture."""
     head = sitting.head
     few = thinned(head.points)
 
@@ -77,6 +76,11 @@ def build(sitting):
         return avatar, HeadImage(head.portrait.crop, head.portrait.matte)
 
     return avatar_of
+
+
+@pytest.fixture(scope="module")
+def build(sitting):
+    return builder(sitting)
 
 
 def stage_of(pairs, build, switches=None, **how):

@@ -6,11 +6,9 @@ import argparse
 from pathlib import Path
 
 from .console import progress_bar, say
+from .train_gaussians import ABLATED
 
-VARIANTS = (
-    "full", "without-refinement", "without-symmetry", "without-voxel-filter", "without-pointcloud-input",
-    "without-symmetric-decoder", "without-gaussians-in-symmetric", "without-densify", "symmetry-in-sgp",
-)  # fmt: skip
+VARIANTS = ("full", *(f"without-{name}" for name in ABLATED), "symmetry-in-sgp")
 """What can be trained; named here because to import it takes as long as the parser may."""
 _OPTIONS = ("variants", "seeds", "steps", "rate", "window", "perceptual", "config", "per_clip")
 _SAID = ("variant", "seeds", "psnr_head", "psnr_head_seeds", "psnr_head_change", "lpips_head", "as_paper")

@@ -132,7 +132,7 @@ class _Study:
         options, done = self.options, 0
         total = options.steps * len(options.seeds) * len(options.variants)
         # Those with the same geometry follow each other, for they share avatars.
-        ordered = sorted(options.variants, key=lambda name: _geometry(VARIANTS[name]) != _geometry(VARIANTS[FULL]))
+        ordered = sorted(options.variants, key=lambda name: VARIANTS[name].geometry != VARIANTS[FULL].geometry)
         for name in ordered:
             yield self._scored(name, None)
             on_step(0, total)
@@ -181,13 +181,9 @@ def _same_start(name: str) -> str:
     """Return the first of the variants whose untrained networks make the same pictures."""
 
     def seen(each: str) -> tuple[object, ...]:
-        return *_geometry(VARIANTS[each]), VARIANTS[each].densify
+        return VARIANTS[each].geometry, VARIANTS[each].densify
 
     return next(each for each in VARIANTS if seen(each) == seen(name))
-
-
-def _geometry(switches: Switches) -> tuple[object, ...]:
-    return switches.refinement, switches.symmetry, switches.voxel_filter, switches.symmetry_in
 
 
 def _sheet(rows: list[SheetRow], title: str) -> Float[Tensor, "3 height width"]:

@@ -103,7 +103,7 @@ class _Key:
 
     def __init__(self, pair: Pair) -> None:
         self.fit = pair.fit
-        self._name = (pair.clip, pair.fit.identity.numpy().tobytes(), pair.fit.beta_s.numpy().tobytes())
+        self._name = pair.source_key
 
     def __hash__(self) -> int:
         return hash(self._name)

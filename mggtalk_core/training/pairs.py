@@ -49,6 +49,11 @@ class Pair(Record):
     identity: str
     clip: str
 
+    @property
+    def source_key(self) -> tuple[str, bytes, bytes]:
+        """What pairs of one source have in common, to remember by what is made of it."""
+        return self.clip, self.fit.identity.numpy().tobytes(), self.fit.beta_s.numpy().tobytes()
+
 
 class PairSet(Sequence[Pair]):
     """All pairs of the shards in a folder, in the order of their names; pictures are decoded when asked for.

@@ -59,9 +59,7 @@ class KeptAvatars:
 
     def __call__(self, pair: Pair, switches: Switches) -> tuple[Avatar, HeadImage]:
         """Return the avatar of a pair's source with what the switches leave of its geometry."""
-        geometry = (switches.refinement, switches.symmetry, switches.voxel_filter, switches.symmetry_in)
-        source = (pair.clip, pair.fit.identity.numpy().tobytes(), pair.fit.beta_s.numpy().tobytes())
-        key = (*geometry, *source)
+        key = (switches.geometry, pair.source_key)
         if key not in self._ready:
             self._ready[key] = self._build(pair, switches)
         self._ready.move_to_end(key)

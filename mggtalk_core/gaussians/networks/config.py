@@ -34,6 +34,11 @@ class Switches:
         if self.symmetry_in not in ("dsgr", "sgp"):
             raise InputError(f'Symmetry is placed in dsgr or sgp, not in "{self.symmetry_in}".')
 
+    @property
+    def geometry(self) -> tuple[bool, bool, bool, str]:
+        """What decides on the points themselves: switches that agree in it share an avatar."""
+        return self.refinement, self.symmetry, self.voxel_filter, self.symmetry_in
+
 
 ABLATIONS: dict[str, Switches] = {
     "refinement": Switches(refinement=False),
