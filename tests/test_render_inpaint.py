@@ -430,11 +430,13 @@ def test_a_mouth_that_has_not_moved_is_left_alone_and_one_that_has_is_refined(tu
     guide = turned.guide
     at_rest = guide.driven(guide.fit.beta_s, guide.fit.gaze, guide.fit.camera)
     nearer = guide.fit.camera.posed(guide.fit.camera.rotation, guide.fit.camera.translation * 0.8)
-    assert moved(MOUTH, guide, at_rest) == 0.0 and moved(LEFT_EYE, guide, at_rest) == 1.0
-    assert moved(MOUTH, guide, guide.driven(guide.fit.beta_s, guide.fit.gaze, nearer)) < 0.1
+    blank = np.zeros((512, 512, 3), np.float32)
+    mouth, eye = (cut_source(place, guide, blank, 2) for place in (MOUTH, LEFT_EYE))
+    assert moved(MOUTH, guide, at_rest, mouth) == 0.0 and moved(LEFT_EYE, guide, at_rest, eye) == 1.0
+    assert moved(MOUTH, guide, guide.driven(guide.fit.beta_s, guide.fit.gaze, nearer), mouth) < 0.1
     open_wide = guide.fit.beta_s.clone()
     open_wide[BLENDSHAPE_INDEX["jawOpen"]] = 0.6
-    assert moved(MOUTH, guide, guide.driven(open_wide, guide.fit.gaze, guide.fit.camera)) == 1.0
+    assert moved(MOUTH, guide, guide.driven(open_wide, guide.fit.gaze, guide.fit.camera), mouth) == 1.0
     mouth, none = (refiner_of(turned, each) for each in (Networks(mouth=small_networks(seed=3).mouth), Networks()))
     composite, alpha, layer, _, _, _ = frame_of(turned, pair)
     still = composite, alpha, layer, guide.fit.beta_s, guide.fit.gaze, guide.fit.camera

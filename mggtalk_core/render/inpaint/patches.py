@@ -96,13 +96,13 @@ def facing(place: Place, head: DrivenHead) -> float:
     return _risen(-float(head.camera.rotation[2].cpu() @ outward), *_FACING)
 
 
-def moved(place: Place, guide: HeadGuide, head: DrivenHead) -> float:
+def moved(place: Place, guide: HeadGuide, head: DrivenHead, source: SourcePatch) -> float:
     """Return how far a place has changed from what the source shows: 0 not enough to be refined, 1 fully."""
     if not place.watched:
         return 1.0
     now, then = (
-        apply(alignment(place, guide, each), each.landmarks[list(place.watched), :2].double().numpy())
-        for each in (head, guide.source)
+        apply(to_patch, each.landmarks[list(place.watched), :2].double().numpy())
+        for to_patch, each in ((alignment(place, guide, head), head), (source.to_patch, guide.source))
     )
     return _risen(float(np.linalg.norm(now - then, axis=1).mean()) / place.size[1], *_MOVED)
 

@@ -139,7 +139,7 @@ class Refiner:
     ) -> None:
         """Refine the places of one part that are seen and have moved, putting their changes into ``change``."""
         network, places = self._networks[part], self._places[part]
-        shares = [facing(place, head) * moved(place, self._guide, head) for place, _ in places]
+        shares = [facing(place, head) * moved(place, self._guide, head, source) for place, source in places]
         seen = [(*each, share) for each, share in zip(places, shares, strict=True) if share > 0.0]
         if not seen:
             return
