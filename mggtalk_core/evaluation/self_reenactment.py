@@ -100,10 +100,7 @@ def evaluate_self(
     table = Table("Self-reenactment", settings | {"missing": left_out})
     bench = _Bench(sampling, pictures, instruments, scorers, pool)
     for clip in clips:
-        try:
-            row, sheet = _evaluate_clip(Path(clip), bench, steps)
-        except InputError as error:
-            row, sheet = {"clip": Path(clip).name, "error": str(error)}, None
+        row, sheet = _tried(Path(clip), bench, steps)
         table.rows.append(row)
         sheets.add(Path(clip).stem, sheet)
     if pool is not None:
@@ -116,6 +113,13 @@ def _write(table: Table, report: str | os.PathLike[str] | None) -> None:
     write_report(table, report, summary(table))
     if report is not None:
         ways_table(table).write(Path(report).with_name(Path(report).stem + "_ways.json"))
+
+
+def _tried(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[Tensor, "3 height width"] | None]:
+    try:
+        return _evaluate_clip(clip, bench, steps)
+    except InputError as error:
+        return {"clip": clip.name, "error": str(error)}, None
 
 
 def _evaluate_clip(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[Tensor, "3 height width"]]:
