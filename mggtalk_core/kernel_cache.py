@@ -1,4 +1,4 @@
-"""Names for compiled kernels in numba's cache on disk."""
+"""Compiled kernels and their names in numba's cache on disk."""
 
 from __future__ import annotations
 
@@ -17,3 +17,22 @@ def named_by_package(function: Function) -> Function:
     """
     function.__qualname__ = f"{function.__qualname__}_{zlib.crc32(function.__module__.encode()):08x}"
     return function
+
+
+def compiled(**options: object) -> Callable[[Callable], Callable]:
+    """Return a decorator that compiles a function without the GIL, cached on disk where a folder can be written.
+
+    Numba notices changes in a kernel's own file only: what other files define must come in as an argument.
+    """
+    import numba
+
+    options = {"nogil": True, "error_model": "numpy", **options}
+
+    def decorate(function: Callable) -> Callable:
+        function = named_by_package(function)
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except (RuntimeError, OSError):  # no folder for the cache can be written: compile in every process
+            return numba.njit(**options)(function)
+
+    return decorate

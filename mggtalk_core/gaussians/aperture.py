@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..record import Record
+from .compiled import loops_may
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,24 @@ class Aperture(Record):
     def __call__(self, vertices: Float[Tensor, "vertices 3"], points: Float[Tensor, "k 3"]) -> Float[Tensor, "k"]:
         """Return 1 for points inside the opening, 0 outside, with a soft edge."""
         upper, lower = vertices[self.upper], vertices[self.lower]
+        return (self._compiled if loops_may(vertices, points) else self._plain)(upper, lower, points)
+
+    def _compiled(
+        self, upper: Float[Tensor, "u 3"], lower: Float[Tensor, "l 3"], points: Float[Tensor, "k 3"]
+    ) -> Float[Tensor, "k"]:
+        from .kernels import show_through
+
+        contours = [contour.T.contiguous().numpy() for contour in (upper, lower)]
+        ends = min(each[0, 0] for each in contours), max(each[0, -1] for each in contours)
+        for contour in contours:
+            np.maximum.accumulate(contour[0], out=contour[0])
+        shown, numbers = points.new_empty(len(points)), (self.margin, self.slope, self.softness)
+        show_through(*contours, ends, tuple(map(np.float32, numbers)), points.contiguous().numpy(), shown.numpy())
+        return shown
+
+    def _plain(
+        self, upper: Float[Tensor, "u 3"], lower: Float[Tensor, "l 3"], points: Float[Tensor, "k 3"]
+    ) -> Float[Tensor, "k"]:
         x, y = points[:, 0], points[:, 1]
         top, bottom = _interpolate(x, upper[:, 0], upper[:, 1]), _interpolate(x, lower[:, 0], lower[:, 1])
         left, right = torch.minimum(upper[0, 0], lower[0, 0]), torch.maximum(upper[-1, 0], lower[-1, 0])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from .compiled import loops_may
 
 THICKNESS = 0.2
 """Extent along the normal over the smaller tangent extent: flat, yet not invisible from the side."""
@@ -22,6 +25,18 @@ def ellipse_frames(
     Returns:
         Unit quaternions w, x, y, z and standard deviations along the two principal tangents and the normal.
     """
+    if not loops_may(along_x, along_y):
+        return _plain_ellipse_frames(along_x, along_y)
+    from .kernels import ellipses
+
+    quats, scales = along_x.new_empty(len(along_x), 4), torch.empty_like(along_x)
+    ellipses(along_x.numpy(), along_y.numpy(), np.float32(THICKNESS), quats.numpy(), scales.numpy())
+    return quats, scales
+
+
+def _plain_ellipse_frames(
+    along_x: Float[Tensor, "n 3"], along_y: Float[Tensor, "n 3"]
+) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:
     a, b, c = (along_x * along_x).sum(-1), (along_x * along_y).sum(-1), (along_y * along_y).sum(-1)
     angle = 0.5 * torch.atan2(2.0 * b, a - c)
     cos, sin = torch.cos(angle)[:, None], torch.sin(angle)[:, None]

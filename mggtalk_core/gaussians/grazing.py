@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.nn.functional import normalize, pad
 from ..geometry.points import HeadPoints
 from ..head.camera import Camera
 from ..record import Record
+from .compiled import loops_may
 from .neighbours import pixel_rows
 
 STREAK, NEEDLE = 3.0, 6.0
@@ -39,16 +41,29 @@ class Grazing(Record):
 
     def fade(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], camera: Camera) -> None:
         """Multiply the ``factor`` of every point, in place, by what the turn to ``camera`` leaves of it: 1 or less."""
+        eye = (-camera.rotation.T @ camera.translation).to(positions)
+        (self._compiled if loops_may(factor, positions, eye) else self._plain)(factor, positions, eye)
+
+    def _compiled(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], eye: Float[Tensor, "3"]) -> None:
+        from .kernels import fade
+
+        rows, neighbours, center = self.rows.numpy(), self.neighbours.numpy(), tuple(eye.numpy())
+        limits = tuple(np.float32(self.pixel * pixels) for pixels in (STREAK, NEEDLE - STREAK))
+        seen = rows, np.arange(len(rows)), np.float32(1.0)
+        mirrored = self.mirrored.numpy(), self.twin.numpy(), np.float32(-1.0)
+        for points, origin, flip in (seen, mirrored):
+            fade(points, origin, rows, neighbours, flip, center, limits, positions.numpy(), factor.numpy())
+
+    def _plain(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], eye: Float[Tensor, "3"]) -> None:
         gaps = positions[self.neighbours] - positions[self.rows]
-        factor[self.rows] *= self._left(gaps, positions[self.rows], camera)
+        factor[self.rows] *= self._left(gaps, positions[self.rows], eye)
         reflected = gaps[:, :, self.twin] * gaps.new_tensor((-1.0, 1.0, 1.0))
-        factor[self.mirrored] *= self._left(reflected, positions[self.mirrored], camera)
+        factor[self.mirrored] *= self._left(reflected, positions[self.mirrored], eye)
 
     def _left(
-        self, gaps: Float[Tensor, "2 2 k 3"], positions: Float[Tensor, "k 3"], camera: Camera
+        self, gaps: Float[Tensor, "2 2 k 3"], positions: Float[Tensor, "k 3"], eye: Float[Tensor, "3"]
     ) -> Float[Tensor, "k"]:
-        center = -camera.rotation.T @ camera.translation
-        sight = normalize(center.to(positions) - positions, dim=-1)
+        sight = normalize(eye - positions, dim=-1)
         across = gaps - (gaps * sight).sum(dim=-1, keepdim=True) * sight
         t = ((_alone(across) / self.pixel - STREAK) / (NEEDLE - STREAK)).clamp(0.0, 1.0)
         return 1.0 - t * t * (3.0 - 2.0 * t)

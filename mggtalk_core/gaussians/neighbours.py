@@ -12,6 +12,7 @@ from torch.nn.functional import embedding_bag
 
 from ..geometry.points import HeadPoints
 from ..record import Record
+from .compiled import loops_may
 
 REST_REACH = 8.0
 """Neighbouring pixels farther apart than this many pixel spacings lie on different surfaces (nose over cheek)."""
@@ -40,9 +41,28 @@ class Tangents(Record):
         self, positions: Float[Tensor, "f 3"]
     ) -> tuple[Float[Tensor, "f 3"], Float[Tensor, "f 3"], Float[Tensor, "f"]]:
         """Return the spacing vectors of the deformed surface along x and y, and how whole it is: 1, or less if torn."""
+        if loops_may(positions):
+            x, y, room = self._compiled(positions)
+        else:
+            x, y, room = self._plain(positions)
+        return x, y, room.pow(TEAR)
+
+    def _compiled(
+        self, positions: Float[Tensor, "f 3"]
+    ) -> tuple[Float[Tensor, "f 3"], Float[Tensor, "f 3"], Float[Tensor, "f"]]:
+        from .kernels import tangents
+
+        along, room = torch.empty_like(self.fallback), torch.empty_like(self.longest[0])
+        parts = (positions.contiguous(), self.rows, self.weights, self.fallback, self.longest, along, room)
+        tangents(*(part.numpy() for part in parts))
+        return along[0], along[1], room
+
+    def _plain(
+        self, positions: Float[Tensor, "f 3"]
+    ) -> tuple[Float[Tensor, "f 3"], Float[Tensor, "f 3"], Float[Tensor, "f"]]:
         x, room_x = self._along(0, positions)
         y, room_y = self._along(1, positions)
-        return x, y, torch.minimum(room_x, room_y).pow(TEAR)
+        return x, y, torch.minimum(room_x, room_y)
 
     def _along(self, axis: int, positions: Float[Tensor, "f 3"]) -> tuple[Float[Tensor, "f 3"], Float[Tensor, "f"]]:
         spacing = embedding_bag(self.rows[axis], positions, per_sample_weights=self.weights[axis], mode="sum")

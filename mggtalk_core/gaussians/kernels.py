@@ -1,0 +1,154 @@
+"""Compiled loops over the Gaussians of a frame; imported with the first frame, because numba takes a second to load.
+
+Arrays are those of `Tangents`, `Aperture` and `Grazing` as numpy sees them: float32 and int64, contiguous. The plain
+twins are in the modules of these classes and in `frames`; one result of theirs takes a dozen passes over memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..kernel_cache import compiled
+
+F = np.float32
+_HALF, _ONE, _ZERO, _TINY = F(0.5), F(1.0), F(0.0), F(1e-9)
+_FAST = {"contract", "nsz"}
+
+
+@compiled(fastmath=_FAST)
+def _length(x, y, z):  # noqa: ANN001, ANN202 - numba infers the types
+    return math.sqrt(x * x + y * y + z * z)
+
+
+@compiled(fastmath=_FAST)
+def _principal(ax, ay, az, bx, by, bz):  # noqa: ANN001, ANN202
+    """Return the unit principal axes of ``a a^T + b b^T`` in the plane of both, and their standard deviations."""
+    aa, ab, bb = ax * ax + ay * ay + az * az, ax * bx + ay * by + az * bz, bx * bx + by * by + bz * bz
+    twice = math.sqrt((aa - bb) * (aa - bb) + F(4) * ab * ab)
+    # Half the angle atan2(2 ab, aa - bb), by the half-angle formulas that do not cancel.
+    if aa >= bb:
+        cos = math.sqrt(_HALF + _HALF * (aa - bb) / twice) if twice > _ZERO else _ONE
+        sin = ab / (twice * cos) if twice > _ZERO else _ZERO
+    else:
+        sin = math.copysign(math.sqrt(_HALF + _HALF * (bb - aa) / twice), ab)
+        cos = ab / (twice * sin)
+    ux, uy, uz = cos * ax + sin * bx, cos * ay + sin * by, cos * az + sin * bz
+    vx, vy, vz = cos * bx - sin * ax, cos * by - sin * ay, cos * bz - sin * az
+    major, minor = _length(ux, uy, uz), _length(vx, vy, vz)
+    p, q = _ONE / max(major, _TINY), _ONE / max(minor, _TINY)
+    return p * ux, p * uy, p * uz, q * vx, q * vy, q * vz, major, minor
+
+
+@compiled(fastmath=_FAST)
+def _quaternion(xx, xy, xz, yx, yy, yz, zx, zy, zz):  # noqa: ANN001, ANN202
+    """Return the unit quaternion whose rotation has the columns x, y, z: the best conditioned of four candidates."""
+    w, x, y, z = _ONE + xx + yy + zz, _ONE + xx - yy - zz, _ONE - xx + yy - zz, _ONE - xx - yy + zz
+    largest = max(max(w, x), max(y, z))
+    if w == largest:
+        x, y, z = yz - zy, zx - xz, xy - yx
+    elif x == largest:
+        w, y, z = yz - zy, xy + yx, zx + xz
+    elif y == largest:
+        w, x, z = zx - xz, xy + yx, yz + zy
+    else:
+        w, x, y = xy - yx, zx + xz, yz + zy
+    scale = _ONE / math.sqrt(w * w + x * x + y * y + z * z)
+    return w * scale, x * scale, y * scale, z * scale
+
+
+@compiled(fastmath=_FAST)
+def ellipses(along_x, along_y, thickness, quats, scales):  # noqa: ANN001, ANN201
+    """Write quaternions [N,4] and scales [N,3] of Gaussians between spacing vectors [N,3]; see `ellipse_frames`."""
+    for i in range(len(along_x)):
+        a, b, quat, scale = along_x[i], along_y[i], quats[i], scales[i]
+        xx, xy, xz, yx, yy, yz, major, minor = _principal(a[0], a[1], a[2], b[0], b[1], b[2])
+        zx, zy, zz = xy * yz - xz * yy, xz * yx - xx * yz, xx * yy - xy * yx
+        quat[0], quat[1], quat[2], quat[3] = _quaternion(xx, xy, xz, yx, yy, yz, zx, zy, zz)
+        scale[0], scale[1], scale[2] = major, minor, thickness * minor
+
+
+@compiled(fastmath=_FAST)
+def tangents(positions, rows, weights, fallback, longest, along, whole):  # noqa: ANN001, ANN201
+    """Write the spacing vectors [2,F,3] of visible points, and the share of them that is left [F]; see `Tangents`."""
+    for i in range(len(whole)):
+        whole[i] = _ONE
+        for axis in range(2):
+            a, b, rest = positions[rows[axis, i, 0]], positions[rows[axis, i, 1]], fallback[axis, i]
+            p, q, spacing = weights[axis, i, 0], weights[axis, i, 1], along[axis, i]
+            x, y, z = p * a[0] + q * b[0] + rest[0], p * a[1] + q * b[1] + rest[1], p * a[2] + q * b[2] + rest[2]
+            room = min(longest[axis, i] / max(_length(x, y, z), _TINY), _ONE)
+            spacing[0], spacing[1], spacing[2] = room * x, room * y, room * z
+            whole[i] = min(whole[i], room)
+
+
+@compiled(fastmath=_FAST)
+def _place(x, knots):  # noqa: ANN001, ANN202
+    """Return the first inner knot that is not less than ``x``, or the last knot."""
+    low, high = 1, len(knots) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if knots[middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled(fastmath=_FAST)
+def _read(x, knots, values, place):  # noqa: ANN001, ANN202
+    """Interpolate between the knot before ``place`` and the one there; constant beyond the ends."""
+    low = knots[place - 1]
+    t = min(max((x - low) / max(knots[place] - low, _TINY), _ZERO), _ONE)
+    return values[place - 1] + t * (values[place] - values[place - 1])
+
+
+@compiled(fastmath=_FAST)
+def show_through(upper, lower, ends, numbers, points, out):  # noqa: ANN001, ANN201
+    """Write what an opening shows of points [K,3]; see `Aperture`.
+
+    ``upper`` and ``lower`` [3,M] are its contours: x, which does not fall, then y and z; ``ends`` the smallest and the
+    largest x; ``numbers`` are margin, slope and softness.
+    """
+    margin, slope, softness = numbers
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        above, below = _place(x, upper[0]), _place(x, lower[0])
+        top, bottom = _read(x, upper[0], upper[1], above), _read(x, lower[0], lower[1], below)
+        opened = min(max((top - bottom) / softness, _ZERO), _ONE)
+        behind = _HALF * (_read(x, upper[0], upper[2], above) + _read(x, lower[0], lower[2], below))
+        inside = min(min(top - y, y - bottom), min(x - ends[0], ends[1] - x))
+        reach = inside + (margin + slope * max(behind - z, _ZERO))
+        out[i] = min(max(reach / softness, _ZERO), _ONE) * opened
+
+
+@compiled(fastmath=_FAST)
+def _seen_gap(positions, here, there, flip, sight):  # noqa: ANN001, ANN202
+    """Return how long the way between two points looks from the direction ``sight``; ``flip`` multiplies its x."""
+    a, b = positions[there], positions[here]
+    x, y, z = flip * (a[0] - b[0]), a[1] - b[1], a[2] - b[2]
+    along = x * sight[0] + y * sight[1] + z * sight[2]
+    return _length(x - along * sight[0], y - along * sight[1], z - along * sight[2])
+
+
+@compiled(fastmath=_FAST)
+def fade(points, origin, rows, neighbours, flip, eye, limits, positions, factor):  # noqa: ANN001, ANN201
+    """Multiply the ``factor`` of some ``points`` by what a turn leaves of them; see `Grazing`.
+
+    ``origin`` says for each of them which column of ``rows`` [K] and ``neighbours`` [2,2,K] it has its gaps from, where
+    ``flip`` is -1 for mirror images; ``eye`` is the camera's place, ``limits`` are the distance from which points fade,
+    and over which.
+    """
+    for i in range(len(points)):
+        k, point = origin[i], points[i]
+        x, y, z = eye[0] - positions[point, 0], eye[1] - positions[point, 1], eye[2] - positions[point, 2]
+        scale = _ONE / max(_length(x, y, z), _TINY)
+        sight, farthest = (scale * x, scale * y, scale * z), _ZERO
+        for axis in range(2):
+            before = _seen_gap(positions, rows[k], neighbours[axis, 0, k], flip, sight)
+            behind = _seen_gap(positions, rows[k], neighbours[axis, 1, k], flip, sight)
+            both = (before > _ZERO) & (behind > _ZERO)
+            farthest = max(farthest, min(before, behind) if both else max(before, behind))
+        t = min(max((farthest - limits[0]) / limits[1], _ZERO), _ONE)
+        factor[point] *= _ONE - t * t * (F(3) - F(2) * t)
