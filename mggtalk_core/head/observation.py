@@ -16,8 +16,8 @@ LIPS = ((80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 3
 OPENINGS = np.array((*LIDS_LEFT, *LIDS_RIGHT, *LIPS))
 SHUT, NARROW = 0.045, 0.11
 """Openness (see `eye_openness`) that the landmark network reports for shut eyes, and above which it is trusted."""
-_UPPER_LIDS = ((466, 388, 387, 386, 385, 384, 398), (246, 161, 160, 159, 158, 157, 173))
-_LOWER_LIDS = ((249, 390, 373, 374, 380, 381, 382), (7, 163, 144, 145, 153, 154, 155))
+UPPER_LIDS = ((466, 388, 387, 386, 385, 384, 398), (246, 161, 160, 159, 158, 157, 173))
+LOWER_LIDS = ((249, 390, 373, 374, 380, 381, 382), (7, 163, 144, 145, 153, 154, 155))
 """Left, then right eye; the landmarks of both rows face each other."""
 _LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409, 78, 95, 88, 178, 87,
@@ -68,7 +68,7 @@ def with_closed_lids(landmarks: np.ndarray) -> np.ndarray:
     are shut would be fitted, and later shown, half open.
     """
     closed = landmarks.copy()
-    for openness, upper, lower in zip(eye_openness(landmarks), _UPPER_LIDS, _LOWER_LIDS, strict=True):
+    for openness, upper, lower in zip(eye_openness(landmarks), UPPER_LIDS, LOWER_LIDS, strict=True):
         if openness < NARROW:
             target = NARROW * np.clip((openness - SHUT) / (NARROW - SHUT), 0.0, 1.0)
             middle = (landmarks[list(upper)] + landmarks[list(lower)]) / 2

@@ -11,10 +11,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import InputError
+from ..portrait.landmarker import Face
 from ..portrait.tracker import FaceTracker
 from ..progress import OnStep, ignore_steps
 from ..record import Record
 from .smooth import gap_neighbours
+from .steady import Steadier
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,11 @@ def watch(frames: Iterable[np.ndarray], total: int, *, on_step: OnStep = ignore_
     Raises:
         InputError: no frame at all, or none with a face.
     """
-    tracker = FaceTracker()
+    tracker, steadier = FaceTracker(), Steadier()
     faces = []
     for done, frame in enumerate(frames, start=1):
         face = tracker.update(frame)
-        faces.append(None if face is None else (face.landmarks.float(), face.blendshapes.float()))
+        faces.append(None if face is None else (_steadied(steadier, frame, face), face.blendshapes.float()))
         on_step(done, max(total, done))
     if not faces:
         raise InputError("The clip has no frames; give one with at least one picture.")
@@ -55,6 +57,10 @@ def watch(frames: Iterable[np.ndarray], total: int, *, on_step: OnStep = ignore_
         torch.stack([(blank if face is None else face)[part] for face in faces]) for part in (0, 1)
     )
     return Sightings(between(landmarks, before, after, weight), between(blendshapes, before, after, weight), found)
+
+
+def _steadied(steadier: Steadier, frame: np.ndarray, face: Face) -> Float[Tensor, "478 3"]:
+    return torch.from_numpy(steadier(frame, face.landmarks.double().cpu().numpy())).float()
 
 
 def between(values: Tensor, before: Tensor, after: Tensor, weight: Float[Tensor, "T"]) -> Tensor:
