@@ -12,7 +12,11 @@ import numpy as np
 
 from ..kernel_cache import compiled
 
-F = np.float32
+LANES = 16
+"""Gaussians whose shape is found side by side: one vector."""
+
+F, U = np.float32, np.uint64  # an unsigned index is not asked whether it counts from the end
+_AX, _AY, _AZ, _BX, _BY, _BZ, _MAJOR, _MINOR, _QW, _QX, _QY, _QZ = (U(LANES * k) for k in range(12))
 _HALF, _ONE, _ZERO, _TINY = F(0.5), F(1.0), F(0.0), F(1e-9)
 _FAST = {"contract", "nsz"}
 
@@ -23,50 +27,65 @@ def _length(x, y, z):  # noqa: ANN001, ANN202 - numba infers the types
 
 
 @compiled(fastmath=_FAST)
-def _principal(ax, ay, az, bx, by, bz):  # noqa: ANN001, ANN202
-    """Return the unit principal axes of ``a a^T + b b^T`` in the plane of both, and their standard deviations."""
-    aa, ab, bb = ax * ax + ay * ay + az * az, ax * bx + ay * by + az * bz, bx * bx + by * by + bz * bz
-    twice = math.sqrt((aa - bb) * (aa - bb) + F(4) * ab * ab)
-    # Half the angle atan2(2 ab, aa - bb), by the half-angle formulas that do not cancel.
-    if aa >= bb:
-        cos = math.sqrt(_HALF + _HALF * (aa - bb) / twice) if twice > _ZERO else _ONE
-        sin = ab / (twice * cos) if twice > _ZERO else _ZERO
-    else:
-        sin = math.copysign(math.sqrt(_HALF + _HALF * (bb - aa) / twice), ab)
-        cos = ab / (twice * sin)
-    ux, uy, uz = cos * ax + sin * bx, cos * ay + sin * by, cos * az + sin * bz
-    vx, vy, vz = cos * bx - sin * ax, cos * by - sin * ay, cos * bz - sin * az
-    major, minor = _length(ux, uy, uz), _length(vx, vy, vz)
-    p, q = _ONE / max(major, _TINY), _ONE / max(minor, _TINY)
-    return p * ux, p * uy, p * uz, q * vx, q * vy, q * vz, major, minor
+def _principal(v):  # noqa: ANN001, ANN202
+    """Turn 16 pairs of spacing vectors a, b into the unit principal axes of ``a a^T + b b^T``, and take their extents.
+
+    The angle is half of atan2(2 ab, aa - bb), by half-angle formulas that do not cancel.
+    """
+    for lane in range(LANES):
+        i = U(lane)
+        ax, ay, az, bx, by, bz = v[_AX + i], v[_AY + i], v[_AZ + i], v[_BX + i], v[_BY + i], v[_BZ + i]
+        aa, ab, bb = ax * ax + ay * ay + az * az, ax * bx + ay * by + az * bz, bx * bx + by * by + bz * bz
+        double = math.sqrt((aa - bb) * (aa - bb) + F(4) * ab * ab)
+        is_round, along = double == _ZERO, aa >= bb
+        large = math.sqrt(_HALF + _HALF * (_ONE if is_round else abs(aa - bb) / double))
+        small = _ZERO if is_round else ab / (double * large)
+        cos, sin = large if along else abs(small), small if along else math.copysign(large, ab)
+        ux, uy, uz = cos * ax + sin * bx, cos * ay + sin * by, cos * az + sin * bz
+        vx, vy, vz = cos * bx - sin * ax, cos * by - sin * ay, cos * bz - sin * az
+        major, minor = _length(ux, uy, uz), _length(vx, vy, vz)
+        p, q = _ONE / max(major, _TINY), _ONE / max(minor, _TINY)
+        v[_AX + i], v[_AY + i], v[_AZ + i], v[_MAJOR + i] = p * ux, p * uy, p * uz, major
+        v[_BX + i], v[_BY + i], v[_BZ + i], v[_MINOR + i] = q * vx, q * vy, q * vz, minor
 
 
 @compiled(fastmath=_FAST)
-def _quaternion(xx, xy, xz, yx, yy, yz, zx, zy, zz):  # noqa: ANN001, ANN202
-    """Return the unit quaternion whose rotation has the columns x, y, z: the best conditioned of four candidates."""
-    w, x, y, z = _ONE + xx + yy + zz, _ONE + xx - yy - zz, _ONE - xx + yy - zz, _ONE - xx - yy + zz
-    largest = max(max(w, x), max(y, z))
-    if w == largest:
-        x, y, z = yz - zy, zx - xz, xy - yx
-    elif x == largest:
-        w, y, z = yz - zy, xy + yx, zx + xz
-    elif y == largest:
-        w, x, z = zx - xz, xy + yx, yz + zy
-    else:
-        w, x, y = xy - yx, zx + xz, yz + zy
-    scale = _ONE / math.sqrt(w * w + x * x + y * y + z * z)
-    return w * scale, x * scale, y * scale, z * scale
+def _turn(v):  # noqa: ANN001, ANN202
+    """Find the unit quaternions of 16 rotations from their first two columns; see `quaternion_of`."""
+    for lane in range(LANES):
+        i = U(lane)
+        xx, xy, xz, yx, yy, yz = v[_AX + i], v[_AY + i], v[_AZ + i], v[_BX + i], v[_BY + i], v[_BZ + i]
+        zx, zy, zz = xy * yz - xz * yy, xz * yx - xx * yz, xx * yy - xy * yx
+        ww, ii, jj, kk = _ONE + xx + yy + zz, _ONE + xx - yy - zz, _ONE - xx + yy - zz, _ONE - xx - yy + zz
+        largest = max(max(ww, ii), max(jj, kk))
+        by_w, by_i, by_j = ww == largest, ii == largest, jj == largest
+        wi, wj, wk, ij, ik, jk = yz - zy, zx - xz, xy - yx, xy + yx, zx + xz, yz + zy
+        w = ww if by_w else wi if by_i else wj if by_j else wk
+        x = wi if by_w else ii if by_i else ij if by_j else ik
+        y = wj if by_w else ij if by_i else jj if by_j else jk
+        z = wk if by_w else ik if by_i else jk if by_j else kk
+        scale = _ONE / math.sqrt(w * w + x * x + y * y + z * z)
+        v[_QW + i], v[_QX + i], v[_QY + i], v[_QZ + i] = w * scale, x * scale, y * scale, z * scale
 
 
 @compiled(fastmath=_FAST)
 def ellipses(along_x, along_y, thickness, quats, scales):  # noqa: ANN001, ANN201
     """Write quaternions [N,4] and scales [N,3] of Gaussians between spacing vectors [N,3]; see `ellipse_frames`."""
-    for i in range(len(along_x)):
-        a, b, quat, scale = along_x[i], along_y[i], quats[i], scales[i]
-        xx, xy, xz, yx, yy, yz, major, minor = _principal(a[0], a[1], a[2], b[0], b[1], b[2])
-        zx, zy, zz = xy * yz - xz * yy, xz * yx - xx * yz, xx * yy - xy * yx
-        quat[0], quat[1], quat[2], quat[3] = _quaternion(xx, xy, xz, yx, yy, yz, zx, zy, zz)
-        scale[0], scale[1], scale[2] = major, minor, thickness * minor
+    v = np.zeros(12 * LANES, np.float32)
+    for start in range(0, len(along_x), LANES):
+        count = min(LANES, len(along_x) - start)
+        for lane in range(count):
+            i, j = U(start + lane), U(lane)
+            for k in range(3):
+                v[_AX + U(LANES * k) + j], v[_BX + U(LANES * k) + j] = along_x[i, U(k)], along_y[i, U(k)]
+        _principal(v)
+        _turn(v)
+        for lane in range(count):
+            i, j = U(start + lane), U(lane)
+            for k in range(4):
+                quats[i, U(k)] = v[_QW + U(LANES * k) + j]
+            minor = v[_MINOR + j]
+            scales[i, U(0)], scales[i, U(1)], scales[i, U(2)] = v[_MAJOR + j], minor, thickness * minor
 
 
 @compiled(fastmath=_FAST)
