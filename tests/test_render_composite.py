@@ -125,6 +125,17 @@ def test_push_pull_keeps_what_is_known_and_spreads_it():
     assert np.allclose(spread, (0.2, 0.6, 0.4), atol=1e-3)
 
 
+def test_pinholes_are_filled_as_push_pull_fills_the_whole_picture():
+    alpha = disc(256, 220, 120)
+    for x, y, width in ((250, 200, 1), (201, 231, 3), (300, 180, 6), (320, 260, 8)):
+        alpha[:, y : y + width, x : x + width] *= 0.3
+    head = rendering(alpha)
+    rgb, filled = fill_pinholes(head)
+    whole = push_pull(torch.cat((head.rgb, alpha)).permute(1, 2, 0).contiguous().numpy(), 4)
+    assert ((filled - alpha) > 0.5).sum() > 80
+    assert torch.allclose(rgb, head.rgb + torch.from_numpy(whole).permute(2, 0, 1) * (filled - alpha), atol=1e-6)
+
+
 def moved(x: float = 0.0, y: float = 0.0, roll: float = 0.0) -> Camera:
     c, s = math.cos(math.radians(roll)), math.sin(math.radians(roll))
     turn = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
