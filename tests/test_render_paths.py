@@ -7,7 +7,7 @@ import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.head.camera import Camera
-from mggtalk_core.render.camera_path import EASINGS, CameraKey, CameraPath, sway, turntable
+from mggtalk_core.render.camera_path import EASINGS, CameraKey, CameraPath
 from mggtalk_core.render.cameras import HEAD_CENTER, orbit
 
 FRONT = Camera.for_crop(512).posed(torch.diag(torch.tensor([1.0, -1.0, -1.0])), torch.tensor([0.1, 0.2, 14.0]))
@@ -83,17 +83,3 @@ def test_easing_belongs_to_the_move_that_begins_at_the_key():
 def test_bad_keys_are_refused(keys, words):
     with pytest.raises(InputError, match=words):
         CameraPath(keys)
-
-
-def test_turntable_is_a_loop_of_even_steps():
-    cameras = turntable(FRONT, 12)
-    assert len(cameras) == 12 and turntable(FRONT, 0) == []
-    steps = [b.rotation @ a.rotation.T for a, b in zip(cameras, [*cameras[1:], cameras[0]], strict=True)]
-    assert all(torch.allclose(step, steps[0], atol=1e-5) for step in steps)
-    assert steps[0].trace() == pytest.approx(1 + 2 * 3**0.5 / 2, abs=1e-5)
-
-
-def test_sway_goes_to_both_sides():
-    sides = [-(camera.rotation.T @ camera.translation)[0] for camera in sway(FRONT, 40)]
-    assert max(sides) > 2 and min(sides) < -2
-    assert_close(sway(FRONT, 40)[0], FRONT)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..head.camera import Camera
-from .cameras import HEAD_CENTER, orbit
+from .cameras import HEAD_CENTER
 
 EASINGS: dict[str, Callable[[float], float]] = {
     "linear": lambda t: t,
@@ -67,20 +67,6 @@ class CameraPath:
     def frames(self, count: int, fps: float) -> list[Camera]:
         """Return the cameras of ``count`` frames."""
         return [self(index / fps) for index in range(count)]
-
-
-def turntable(camera: Camera, frames: int, *, yaw: float = 360.0, pitch: float = 0.0) -> list[Camera]:
-    """Return cameras that go once around the head by ``yaw`` degrees at an even pace, ``pitch`` degrees above it.
-
-    A full turn of 360 degrees is a loop: the frame after the last would be the first.
-    """
-    return [orbit(camera, yaw * index / max(frames, 1), pitch) for index in range(frames)]
-
-
-def sway(camera: Camera, frames: int, *, yaw: float = 20.0, pitch: float = 5.0) -> list[Camera]:
-    """Return cameras that swing gently to both sides and up and down, once: a loop that never shows the back."""
-    angles = [2.0 * math.pi * index / max(frames, 1) for index in range(frames)]
-    return [orbit(camera, yaw * math.sin(a), pitch * math.sin(2.0 * a)) for a in angles]
 
 
 def _check(keys: Sequence[CameraKey]) -> None:
