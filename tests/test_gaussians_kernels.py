@@ -11,6 +11,7 @@ from mggtalk_core.gaussians.compiled import loops_may
 from mggtalk_core.gaussians.frame import frame_gaussians
 from mggtalk_core.gaussians.frames import ellipse_frames
 from mggtalk_core.gaussians.gaussians import Gaussians
+from mggtalk_core.motion.deform import deform
 from mggtalk_core.motion.rotations import axis_rotation
 from tests.head_samples import expression, model_head
 from tests.test_gaussians_frames import covariance
@@ -80,6 +81,7 @@ def test_a_frame_is_that_of_torch(head, avatar):
     beta, gaze = expression(jawOpen=0.5, eyeBlinkLeft=0.8), torch.tensor([0.2, 0.1, 0.0, -0.1])
     camera = fit.camera.posed(fit.camera.rotation @ axis_rotation(1, torch.tensor(0.5)), fit.camera.translation)
     made = frame_gaussians(avatar, beta, gaze, camera)
+    assert torch.equal(made.means[: len(head.points.positions)], deform(head.points, head.binding, beta, gaze))
     differentiable = replace(fit, offsets=fit.offsets.clone().requires_grad_())
     plain = frame_gaussians(avatar, beta, gaze, camera, fit=differentiable)
     assert plain.means.requires_grad and not made.means.requires_grad
