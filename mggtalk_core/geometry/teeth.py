@@ -1,4 +1,4 @@
-"""Which teeth the picture shows: a bright pixel between the lips belongs to the upper row."""
+"""What the picture shows between the lips: a bright pixel belongs to the upper row of teeth, a lip to itself."""
 
 from __future__ import annotations
 
@@ -16,16 +16,25 @@ from .surface import Surface
 
 BRIGHT = 0.62
 """Darkest channel of a tooth over the brightness of the face: lips and tongue are redder, the cavity is darker."""
+DIM = 0.6
+"""Brightness of the cavity over that of the lips, at most: what is brighter and no tooth is a lip."""
+LIPS = ((0, 13), (37, 82), (267, 312), (17, 14), (84, 87), (314, 317))
+"""Landmarks on the outer and the inner rim of a lip; between them lies its middle."""
+NARROW = 0.06
+"""A lip reaches so far over the model's mouth, at most, relative to the mouth's width."""
+CORNERS = (61, 291)
 RIGID = 1e-3
 """Teeth that an open jaw moves by less than this, in units of 10 cm, are the upper row."""
 
 
 def with_seen_teeth(surface: Surface, model: HeadModel) -> Surface:
-    """Return the surface with bright pixels inside the mouth assigned to the nearest upper tooth.
+    """Return the surface with bright pixels inside the mouth assigned to the nearest upper tooth, lips to the skin.
 
     The model's rows of teeth seldom lie where the person's do, and a smile shows the upper row: left on the lower row
-    or the tongue, its pixels would travel down with the jaw.
+    or the tongue, its pixels would travel down with the jaw. A model whose mouth is open a little wider than the
+    person's shows teeth where the picture shows lips: left there, spots of lip would stay on the teeth.
     """
+    surface = _with_lips_on_skin(surface, model)
     rows, columns = torch.nonzero(_mouth_pixels(surface, model) & _bright(surface), as_tuple=True)
     upper = upper_teeth(model)
     if not len(rows) or not len(upper):
@@ -38,6 +47,29 @@ def with_seen_teeth(surface: Surface, model: HeadModel) -> Surface:
     triangle[rows, columns] = upper[nearest].to(triangle.dtype)
     barycentric[:, rows, columns] = 1.0 / 3.0
     return replace(surface, triangle=triangle, barycentric=barycentric)
+
+
+def _with_lips_on_skin(surface: Surface, model: HeadModel) -> Surface:
+    brightness, limit = surface.portrait.crop.mean(dim=0), DIM * _lip_brightness(surface)
+    wrong = torch.nonzero(_mouth_pixels(surface, model) & ~_bright(surface) & (brightness > limit))
+    part = model.parts[model.triangles[surface.triangle.clamp(min=0).long(), 0]]
+    skin = torch.nonzero((surface.triangle >= 0) & surface.mask & (part == int(Part.FACE)))
+    if not len(wrong) or not len(skin):
+        return surface
+    nearest = skin[_nearest(wrong, skin)]
+    corners = surface.portrait.landmarks[list(CORNERS), :2]
+    close = (nearest - wrong).double().norm(dim=1) < NARROW * float((corners[0] - corners[1]).norm())
+    here, there = wrong[close].unbind(-1), nearest[close].unbind(-1)
+    triangle, barycentric = surface.triangle.clone(), surface.barycentric.clone()
+    triangle[here] = surface.triangle[there]
+    barycentric[:, here[0], here[1]] = surface.barycentric[:, there[0], there[1]]
+    return replace(surface, triangle=triangle, barycentric=barycentric)
+
+
+def _lip_brightness(surface: Surface) -> Float[Tensor, ""]:
+    landmarks = surface.portrait.landmarks[:, :2]
+    column, row = torch.stack([landmarks[list(pair)].mean(dim=0) for pair in LIPS]).long().clamp(0, 511).unbind(-1)
+    return surface.portrait.crop[:, row, column].mean(dim=0).median()
 
 
 def upper_teeth(model: HeadModel) -> Int[Tensor, "k"]:
