@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,7 +29,7 @@ class Layers(Record):
 
     def flat(self) -> Float[Tensor, "3 512 512"]:
         """Return the head over the layer."""
-        return (self.rgb + (1.0 - self.alpha) * self.layer).clamp(0.0, 1.0)
+        return torch.addcmul(self.rgb, 1.0 - self.alpha, self.layer).clamp_(0.0, 1.0)
 
 
 class Compositor:

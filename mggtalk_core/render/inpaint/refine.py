@@ -171,8 +171,9 @@ def with_grain(change: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]
     """Return a change that leaves `GRAIN` of the fine detail as it was."""
     import cv2
 
-    smooth = cv2.GaussianBlur(change, (0, 0), GRAIN_SIZE)
-    return cv2.addWeighted(change, 1.0 - GRAIN, smooth, GRAIN, 0.0)
+    edge = 2 * round(3.0 * GRAIN_SIZE) + 1  # beyond three standard deviations lies 0.3 % of a Gaussian
+    smooth = cv2.GaussianBlur(change, (edge, edge), GRAIN_SIZE)
+    return cv2.addWeighted(change, 1.0 - GRAIN, smooth, GRAIN, 0.0, dst=smooth)
 
 
 @cache
@@ -191,4 +192,6 @@ def border_ramp(size: int) -> Float[np.ndarray, "size"]:
 
 
 def _to_numpy(image: Float[Tensor, "3 h w"]) -> Float[np.ndarray, "h w 3"]:
-    return image.detach().float().permute(1, 2, 0).contiguous().cpu().numpy()
+    import cv2
+
+    return cv2.merge(list(image.detach().float().cpu().numpy()))  # several times as fast as a permuted copy
