@@ -19,6 +19,7 @@ from .head_track import HeadTrack
 from .landmark_model import LandmarkModel
 from .model import HeadModel
 from .observation import EYE_CORNERS
+from .offsets import lifted_miss
 from .prior import ExpressionPrior, frame_spread
 
 IDENTITY_FRAMES = 8
@@ -39,8 +40,9 @@ def track_head(
 ) -> HeadTrack:
     """Fit expression, gaze and pose to every frame; the identity is given or found from several frames first.
 
-    ``landmarks`` are pixels of ``camera``'s picture. Every frame starts from the one before and is drawn towards its
-    expression, which lowers jitter without delaying blinks and lips. Deterministic.
+    ``landmarks`` are pixels of ``camera``'s picture. What the head model misses of the person in the first frame is
+    added to it in all of them. Every frame starts from the one before and is drawn towards its expression, which
+    lowers jitter without delaying blinks and lips. Deterministic.
 
     Raises InputError if there is no frame.
     """
@@ -51,6 +53,8 @@ def track_head(
     problems = [make_problem(reduced, frame, guess, camera) for frame, guess in zip(seen, network, strict=True)]
     on_step(0, len(seen))
     person = _find_identity(problems, seen) if identity is None else identity.double().cpu().numpy()
+    missed = _missed(problems[0], seen[0], person)
+    problems = [replace(problem, offset=missed) for problem in problems]
     states: list[State] = []
     for index, problem in enumerate(problems):
         before = states[-1] if states and not _jumped(seen[index - 1], seen[index]) else None
@@ -68,6 +72,14 @@ def _find_identity(problems: list[Problem], seen: np.ndarray) -> np.ndarray:
         for index in chosen
     ]
     return np.mean([fit.identity for fit in fits], axis=0)
+
+
+def _missed(problem: Problem, seen: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """Return what the model misses of this person in one frame, [478, 3]: pose and expression would make up for it."""
+    state = solve(problem, first_state(problem, seen, person), with_identity=False, steps=12)
+    missed = np.zeros((len(seen), 3))
+    missed[:468] = lifted_miss(problem, state)
+    return missed
 
 
 def _follow(problem: Problem, seen: np.ndarray, before: State | None, person: np.ndarray, fps: float) -> State:
