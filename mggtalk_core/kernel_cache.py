@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 Function = TypeVar("Function", bound=Callable)
@@ -19,20 +21,29 @@ def named_by_package(function: Function) -> Function:
     return function
 
 
-def compiled(**options: object) -> Callable[[Callable], Callable]:
+def compiled(*, sources: Iterable[Path] = (), **options: object) -> Callable[[Callable], Callable]:
     """Return a decorator that compiles a function without the GIL, cached on disk where a folder can be written.
 
-    Numba notices changes in a kernel's own file only: what other files define must come in as an argument.
+    Numba notices changes in a kernel's own file only: ``sources`` are the other files whose functions it calls. What
+    else they define must come in as an argument.
     """
     import numba
 
     options = {"nogil": True, "error_model": "numpy", **options}
+    suffix = _sum_of(tuple(sources))
 
     def decorate(function: Callable) -> Callable:
         function = named_by_package(function)
+        function.__qualname__ += suffix
         try:
             return numba.njit(cache=True, **options)(function)
         except (RuntimeError, OSError):  # no folder for the cache can be written: compile in every process
             return numba.njit(**options)(function)
 
     return decorate
+
+
+@cache
+def _sum_of(sources: tuple[Path, ...]) -> str:
+    """Return the end of a kernel's name: a sum over the text of files."""
+    return f"_{zlib.crc32(b''.join(path.read_bytes() for path in sources)):08x}" if sources else ""

@@ -7,13 +7,11 @@ indices are unsigned: a negative one would mean "from the end", and each access 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-import numba
 import numpy as np
 
-from ..kernel_cache import named_by_package
+from ..kernel_cache import compiled
 from .bini_lanes import after, before, limited, load, spread, store, total
 
 ONE = np.uint64(1)
@@ -25,14 +23,7 @@ SHRINK = 0.5**DOUBLINGS
 SERIES = tuple(1.0 / float(math.factorial(power)) for power in range(11, -1, -1))
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the interpreter lock, keeping the machine code on disk where a folder is writable."""
-    options = {"nogil": True, "error_model": "numpy"}
-    function = named_by_package(function)
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except (RuntimeError, OSError):  # no writable cache folder: compile anew in every process
-        return numba.njit(**options)(function)
+_compile = compiled(sources=(Path(__file__).with_name("bini_lanes.py"),))
 
 
 def _weights_along(

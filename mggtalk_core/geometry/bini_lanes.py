@@ -3,8 +3,7 @@
 Numba's arrays may overlap as far as the compiler knows. It therefore tests for that before every short run of cells,
 and loads each neighbour anew where a shift of what is in the registers would do. Here a loop loads, shifts, adds and
 stores whole lines; on processors with narrower registers a line takes several of them, with the same result. Everything
-in this file works inside compiled functions only, and becomes part of them: kernels on disk do not notice a change here
-until their own file is saved anew.
+in this file works inside compiled functions only, and becomes part of them.
 """
 
 from __future__ import annotations

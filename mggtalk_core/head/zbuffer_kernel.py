@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-from ..kernel_cache import named_by_package
+from ..kernel_cache import compiled
 
-
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the interpreter lock, keeping the machine code on disk where a folder is writable."""
-    options = {"nogil": True, "error_model": "numpy"}
-    function = named_by_package(function)
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no writable cache folder: compile anew in every process
-        return numba.njit(**options)(function)
+_compile = compiled()
 
 
 def _edge(corners: np.ndarray, a: int, b: int, x: float, y: float) -> float:
