@@ -7,11 +7,10 @@ from dataclasses import replace
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from ..head.camera import Camera
 from ..head.head_fit import HeadFit
-from ..motion.deform import model_vertices
+from ..motion.deform import carried, model_vertices
 from .avatar import Avatar
 from .densify import CHILD_SHRINK, child_offset
 from .frames import ellipse_frames
@@ -47,7 +46,7 @@ def frame_gaussians(
     points = avatar.points if fit is None else replace(avatar.points, fit=fit)
     count, seen = points.visible_count, avatar.seen_count
     vertices = model_vertices(avatar.binding.model, points.fit, beta.to(points.positions), gaze.to(points.positions))
-    positions = _carried(avatar, vertices)
+    positions = carried(points.positions, avatar.binding, vertices)
     along_x, along_y, whole = avatar.tangents(positions[:count])
     quats, spacing = ellipse_frames(along_x, along_y)
     scales = _extent(spacing, avatar.tangents.pixel)
@@ -67,13 +66,6 @@ def frame_gaussians(
         sh=_harmonics(avatar, _turned_away(avatar, vertices, camera or points.fit.camera)),
         labels=avatar.labels,
     )
-
-
-def _carried(avatar: Avatar, vertices: Float[Tensor, "vertices 3"]) -> Float[Tensor, "n 3"]:
-    """Return what `deform` does, from vertices that are known already."""
-    binding, moved = avatar.binding, vertices - avatar.binding.rest
-    shift = embedding_bag(binding.vertices, moved, per_sample_weights=binding.weights, mode="sum")
-    return avatar.points.positions + shift
 
 
 def _extent(spacing: Float[Tensor, "f 3"], pixel: float) -> Float[Tensor, "f 3"]:

@@ -74,5 +74,13 @@ def deform(
     points: HeadPoints, binding: Binding, beta: Float[Tensor, "52"], gaze: Float[Tensor, "4"]
 ) -> Float[Tensor, "n 3"]:
     """Return ``[P_d; P_d^s; ...]``: each point plus the displacement of the vertices it is bound to (eq. 9)."""
-    moved = model_vertices(binding.model, points.fit, beta.to(binding.rest), gaze.to(binding.rest)) - binding.rest
-    return points.positions + embedding_bag(binding.vertices, moved, per_sample_weights=binding.weights, mode="sum")
+    vertices = model_vertices(binding.model, points.fit, beta.to(binding.rest), gaze.to(binding.rest))
+    return carried(points.positions, binding, vertices)
+
+
+def carried(
+    positions: Float[Tensor, "n 3"], binding: Binding, vertices: Float[Tensor, "vertices 3"]
+) -> Float[Tensor, "n 3"]:
+    """Return points at rest, moved with the head model's vertices from where these are at rest."""
+    moved = vertices - binding.rest
+    return positions + embedding_bag(binding.vertices, moved, per_sample_weights=binding.weights, mode="sum")
