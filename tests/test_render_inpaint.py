@@ -309,6 +309,18 @@ def test_an_eye_that_is_turned_away_is_left_alone():
     assert facing(MOUTH, guide.source) == 1.0
 
 
+def test_an_eye_that_the_source_hides_is_left_alone():
+    guide, head = symmetric(0.0)
+    away = guide.fit.camera.posed(
+        camera_rotation(*torch.tensor([70.0, 0.0, 0.0])).float(), guide.fit.camera.translation
+    )
+    turned_away = HeadGuide(guide.model, replace(guide.fit, camera=away))
+    picture = pictures().permute(1, 2, 0).contiguous().numpy()
+    assert facing(LEFT_EYE, head) == 1.0
+    assert cut_source(LEFT_EYE, guide, picture, 2).facing == 1.0
+    assert cut_source(LEFT_EYE, turned_away, picture, 2).facing == 0.0
+
+
 def plus(place, value):
     return np.full((*place.size, 3), value, np.float32)
 

@@ -175,7 +175,7 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="6df985f4d0d098a241adc71575b980cc720c7635d97e5de9e116ab27a2ea3865",
+        sha256="9d220ca327c380408b5caa3aaf523ae9bb9a9345d6e0bf663c69862d9a79a275",
         size=5_052_880,
     ),
     Weight(

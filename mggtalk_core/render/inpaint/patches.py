@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...portrait.warp import Region, apply, invert, to_indices
+from .carry import carried
 from .guide import SOURCE_CHANNELS, DrivenHead, HeadGuide
 
 
@@ -35,6 +37,8 @@ class Place:
     """How far the corners' middle lies above the patch's centre, over the patch's height."""
     watched: tuple[int, ...] = ()
     """Landmarks that must move for the place to be refined: what the source shows needs no mending. None: always."""
+    carried: bool = False
+    """Whether the network sees the source bent to the driven contours, not as it is."""
 
     @property
     def aspect(self) -> float:
@@ -42,8 +46,8 @@ class Place:
         return self.size[1] / self.size[0]
 
 
-LEFT_EYE = Place("eyes", (362, 263), (64, 128), 0.47, False, (0.4, 0.0, 0.92))
-RIGHT_EYE = Place("eyes", (133, 33), (64, 128), 0.47, True, (-0.4, 0.0, 0.92))
+LEFT_EYE = Place("eyes", (362, 263), (64, 128), 0.47, False, (0.4, 0.0, 0.92), carried=True)
+RIGHT_EYE = Place("eyes", (133, 33), (64, 128), 0.47, True, (-0.4, 0.0, 0.92), carried=True)
 _AROUND_LIPS = (61, 291, 0, 17, 13, 14, 37, 267, 84, 314, 78, 308, 164, 18, 200, 152)
 MOUTH = Place("mouth", (61, 291), (128, 128), 0.5, False, (0.0, 0.0, 1.0), lift=0.06, watched=_AROUND_LIPS)
 PLACES = (LEFT_EYE, RIGHT_EYE, MOUTH)
@@ -52,6 +56,8 @@ _FACING = (0.25, 0.5)
 """Cosine to the camera from which a patch is refined at all, and in full."""
 _MOVED = (0.005, 0.02)
 """Mean movement of a place's landmarks over its patch's width from which it is refined at all, and in full."""
+_MARGIN = 1.3
+"""Landmarks count as near within so many times the patch's size."""
 _FEATHER = 0.62
 """Part of the patch, from its centre outwards, in which the refinement counts in full."""
 
@@ -62,6 +68,7 @@ class Patch:
 
     composite: Float[Tensor, "3 h w"]
     source: Float[Tensor, "3 h w"]
+    """The same place in the source; bent to the driven contours where the place says so."""
     guide: Float[Tensor, "15 h2 w2"]
     to_patch: np.ndarray
     """Affine map [2,3] from crop pixels to the patch's."""
@@ -101,7 +108,7 @@ def moved(place: Place, guide: HeadGuide, head: DrivenHead, source: SourcePatch)
     if not place.watched:
         return 1.0
     now, then = (
-        apply(to_patch, each.landmarks[list(place.watched), :2].double().numpy())
+        apply(to_patch, _pixels(each, place.watched))
         for to_patch, each in ((alignment(place, guide, head), head), (source.to_patch, guide.source))
     )
     return _risen(float(np.linalg.norm(now - then, axis=1).mean()) / place.size[1], *_MOVED)
@@ -118,7 +125,18 @@ def cut(
     """Cut a place out of a frame: ``composite`` is float32 [512,512,3]."""
     matrix = alignment(place, guide, head)
     maps = _maps(place, guide, head, matrix, source.to_patch, stem)
-    return Patch(cut_picture(composite, matrix, place), source.picture, torch.cat((maps, source.guide)), matrix)
+    shown = source.picture
+    if place.carried:
+        shown = carried(shown, source.contours, apply(matrix, _pixels(head, source.near)))
+    return Patch(cut_picture(composite, matrix, place), shown, torch.cat((maps, source.guide)), matrix)
+
+
+def near(place: Place, guide: HeadGuide) -> list[int]:
+    """Return the landmarks that lie in a place's patch, or a little beside it, on the mean head."""
+    first, second = guide.mean_landmarks[list(place.corners)]
+    reach = (first - second).norm() / place.span * _MARGIN / 2.0
+    offset = (guide.mean_landmarks - (first + second) / 2.0).abs()
+    return ((offset[:, 0] < reach) & (offset[:, 1] < reach / place.aspect)).nonzero()[:, 0].tolist()
 
 
 @dataclass(frozen=True)
@@ -128,13 +146,26 @@ class SourcePatch:
     picture: Float[Tensor, "3 h w"]
     guide: Float[Tensor, "3 h2 w2"]
     to_patch: np.ndarray
+    near: list[int]
+    """Landmarks in the patch or close to it."""
+    contours: Float[np.ndarray, "n 2"]
+    """Where in the patch they lie."""
+    facing: float
+    """See `facing`: nothing can be learned from a place that the source hardly shows."""
 
 
 def cut_source(place: Place, guide: HeadGuide, source: np.ndarray, stem: int) -> SourcePatch:
     """Cut a place out of the source's crop, float32 [512,512,3]."""
     matrix = alignment(place, guide, guide.source)
     maps = _maps(place, guide, guide.source, matrix, matrix, stem)
-    return SourcePatch(cut_picture(source, matrix, place), maps[list(SOURCE_CHANNELS)], matrix)
+    points = near(place, guide)
+    contours = apply(matrix, _pixels(guide.source, points))
+    picture, share = cut_picture(source, matrix, place), facing(place, guide.source)
+    return SourcePatch(picture, maps[list(SOURCE_CHANNELS)], matrix, points, contours, share)
+
+
+def _pixels(head: DrivenHead, landmarks: Sequence[int]) -> Float[np.ndarray, "n 2"]:
+    return head.landmarks[list(landmarks), :2].double().numpy()
 
 
 def cut_picture(picture: np.ndarray, to_patch: np.ndarray, place: Place) -> Float[Tensor, "c h w"]:

@@ -23,7 +23,7 @@ from .patches import PLACES, Patch, Place, SourcePatch, cut, cut_source, facing,
 
 _BORDER = 24.0
 """Pixels over which the change dies out towards the border."""
-GRAIN, GRAIN_SIZE = 0.25, 2.0
+GRAIN, GRAIN_SIZE = 0.4, 2.0
 """Share of the frame's own fine detail (finer than a Gaussian of this many pixels) that no change takes away or adds:
 networks that are unsure of detail smooth it."""
 
@@ -139,7 +139,9 @@ class Refiner:
     ) -> None:
         """Refine the places of one part that are seen and have moved, putting their changes into ``change``."""
         network, places = self._networks[part], self._places[part]
-        shares = [facing(place, head) * moved(place, self._guide, head, source) for place, source in places]
+        shares = [
+            source.facing * facing(place, head) * moved(place, self._guide, head, source) for place, source in places
+        ]
         seen = [(*each, share) for each, share in zip(places, shares, strict=True) if share > 0.0]
         if not seen:
             return

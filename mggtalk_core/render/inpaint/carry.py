@@ -1,0 +1,59 @@
+"""The source's patch bent so that its contours lie where the driven frame has them: the eyes' network sees it so."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+STIFFNESS = 5.0
+"""How far the bending may pass the landmarks by, in the kernel's unit of pixels: they are not exact themselves."""
+COARSE = 8
+"""The bending is found at every so many pixels and interpolated."""
+
+
+def carried(
+    picture: Float[Tensor, "3 h w"], before: Float[np.ndarray, "n 2"], after: Float[np.ndarray, "n 2"]
+) -> Float[Tensor, "3 h w"]:
+    """Return a picture moved so that what lies at ``before`` comes to lie near ``after``; pixels, at least 3 points.
+
+    Bicubic, the border repeated, clamped to 0..1.
+    """
+    import cv2
+
+    height, width = picture.shape[1:]
+    x, y = (np.arange(COARSE / 2.0, edge, COARSE) for edge in (width, height))
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    flow = bending(after, before - after, grid).reshape(len(y), len(x), 2).astype(np.float32)
+    flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+    flow[..., 0] += np.arange(width, dtype=np.float32)
+    flow[..., 1] += np.arange(height, dtype=np.float32)[:, None]
+    rows = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+    moved = cv2.remap(rows, flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(moved.clip(0.0, 1.0).transpose(2, 0, 1).copy())
+
+
+def bending(
+    points: Float[np.ndarray, "n 2"], values: Float[np.ndarray, "n k"], places: Float[np.ndarray, "m 2"]
+) -> Float[np.ndarray, "m k"]:
+    """Return smooth values at ``places`` that are close to those given at ``points``.
+
+    Radial basis functions with the kernel ``-r`` beside an affine map, smoothed by `STIFFNESS`.
+    """
+    origin, unit = points.mean(axis=0), max(float(np.ptp(points)), 1.0)  # centred, so that the equations are balanced
+
+    def affine(spots: np.ndarray) -> np.ndarray:
+        return np.column_stack((np.ones(len(spots)), (spots - origin) / unit))
+
+    count = len(points)
+    equations = np.zeros((count + 3, count + 3))
+    equations[:count, :count] = STIFFNESS * np.eye(count) - _distances(points, points)
+    equations[:count, count:] = affine(points)
+    equations[count:, :count] = equations[:count, count:].T
+    weights = np.linalg.solve(equations, np.concatenate((values, np.zeros((3, values.shape[1])))))
+    return affine(places) @ weights[count:] - _distances(places, points) @ weights[:count]
+
+
+def _distances(first: Float[np.ndarray, "m 2"], second: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "m n"]:
+    return np.hypot(first[:, None, 0] - second[:, 0], first[:, None, 1] - second[:, 1])
