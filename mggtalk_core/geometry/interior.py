@@ -14,6 +14,7 @@ from ..head.parts import Part
 from ..record import Record
 from .surface import Surface
 from .teeth import upper_jaw
+from .thickness import thickness
 
 SPACING: dict[Part, float] = {
     Part.FACE: 0.02,
@@ -34,6 +35,8 @@ INSET = 0.03
 """How far the backing lies under the skin."""
 RIM_INSET = 0.01
 """The same at the margins of lips and lids, where skin is thin and a deep backing would leave a gap."""
+THIN = 0.4
+"""Nor more than this share of its thickness: the inside of a nostril would come out of the wing of the nose."""
 LOWER_DROP = 0.035
 """How far the lower teeth and gums are lowered: the model's stand so high that every open mouth would bare them."""
 INNER_INSET = 0.012
@@ -165,9 +168,11 @@ def _inset(
     rim: Float[Tensor, "v"],
     model: HeadModel,
 ) -> Float[Tensor, "k 3"]:
-    """Move points of the skin inwards along its normal, less near the margins of lips and lids."""
+    """Move points of the skin inwards along its normal, less near the margins of lips and lids and where it is thin."""
     depth = RIM_INSET + (INSET - RIM_INSET) * ((rim - RIM_REACH) / RIM_REACH).clamp(0.0, 1.0)
-    inwards = -vertex_normals(vertices, model.triangles) * depth[:, None]
+    normals = vertex_normals(vertices, model.triangles)
+    thin = THIN * thickness(vertices, normals, model.parts <= int(Part.SCALP))
+    inwards = -normals * torch.minimum(depth, thin)[:, None]
     return _on_surface(triangle, barycentric, vertices + inwards, model)
 
 
