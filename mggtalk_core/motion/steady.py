@@ -26,7 +26,10 @@ LEAST = 16.0
 """A face of fewer pixels shows nothing that could be followed."""
 NEW_KEY, MOST_KEYS = 0.06, 12
 """A frame is kept if its face differs by this share of the eye distance from all that are, and how many may be."""
-FACING = np.array((*zip(UPPER_LIDS[0], LOWER_LIDS[0]), *zip(UPPER_LIDS[1], LOWER_LIDS[1]), *LIPS))  # noqa: B905
+FACING = np.array(
+    [pair for upper, lower in zip(UPPER_LIDS, LOWER_LIDS, strict=True) for pair in zip(upper, lower, strict=True)]
+    + list(LIPS)
+)
 """Pairs of landmarks between which an eye or the mouth opens."""
 
 
