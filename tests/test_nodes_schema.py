@@ -98,7 +98,7 @@ def test_only_files_are_fingerprinted_and_validated(nodes):
 
 
 LOADING = """
-import json, pathlib, socket, sys, tempfile, time
+import json, pathlib, socket, sys, tempfile
 sys.path.insert(0, sys.argv[1])
 import torch, numpy
 from tests import comfy_double
@@ -107,22 +107,26 @@ def refuse(*_, **__):
 socket.create_connection = socket.getaddrinfo = socket.gethostbyname = refuse
 with tempfile.TemporaryDirectory() as folder:
     sys.modules.update(comfy_double.modules(pathlib.Path(folder)))
-    before, start = set(sys.modules), time.process_time()
+    before = set(sys.modules)
     pack, nodes = comfy_double.load_pack("custom_nodes_x_mggtalk")
-    seconds = time.process_time() - start
-new = sorted({name.split(".")[0] for name in set(sys.modules) - before})
-print(json.dumps([seconds, new, hasattr(pack, "NODE_CLASS_MAPPINGS"), pack.WEB_DIRECTORY, len(nodes)]))
+loaded = set(sys.modules) - before
+new = sorted({name.split(".")[0] for name in loaded})
+print(json.dumps([len(loaded), new, hasattr(pack, "NODE_CLASS_MAPPINGS"), pack.WEB_DIRECTORY, len(nodes)]))
 """
 HEAVY = {"scipy", "cv2", "av", "numba", "librosa", "ai_edge_litert", "gsplat", "diffusers", "huggingface_hub", "PIL",
          "requests", "urllib3", "soxr", "pocketsphinx"}  # fmt: skip
 
 
-def test_loading_is_quick_and_brings_nothing_heavy(repo):
+MODULES = 260
+"""More would not load within half a second: a module takes about 2 ms."""
+
+
+def test_loading_brings_few_modules_and_nothing_heavy(repo):
     result = subprocess.run(
         [sys.executable, "-c", LOADING, str(repo)], capture_output=True, text=True, check=True, cwd=repo.parent
     )
-    seconds, new, v1, web, count = json.loads(result.stdout)
-    assert seconds < 0.5
+    loaded, new, v1, web, count = json.loads(result.stdout)
+    assert loaded < MODULES
     assert HEAVY.isdisjoint(new)
     assert (v1, web, count) == (False, "./web", len(IDS))
 
