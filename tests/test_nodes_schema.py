@@ -98,7 +98,7 @@ def test_only_files_are_fingerprinted_and_validated(nodes):
 
 
 LOADING = """
-import json, pathlib, socket, sys, tempfile
+import json, pathlib, socket, sys, tempfile, time
 sys.path.insert(0, sys.argv[1])
 import torch, numpy
 from tests import comfy_double
@@ -107,28 +107,33 @@ def refuse(*_, **__):
 socket.create_connection = socket.getaddrinfo = socket.gethostbyname = refuse
 with tempfile.TemporaryDirectory() as folder:
     sys.modules.update(comfy_double.modules(pathlib.Path(folder)))
-    before = set(sys.modules)
+    before, start = set(sys.modules), time.process_time()
     pack, nodes = comfy_double.load_pack("custom_nodes_x_mggtalk")
-loaded = set(sys.modules) - before
-new = sorted({name.split(".")[0] for name in loaded})
-print(json.dumps([len(loaded), new, hasattr(pack, "NODE_CLASS_MAPPINGS"), pack.WEB_DIRECTORY, len(nodes)]))
+    seconds = time.process_time() - start
+new = sorted({name.split(".")[0] for name in set(sys.modules) - before})
+print(json.dumps([seconds, new, hasattr(pack, "NODE_CLASS_MAPPINGS"), pack.WEB_DIRECTORY, len(nodes)]))
 """
 HEAVY = {"scipy", "cv2", "av", "numba", "librosa", "ai_edge_litert", "gsplat", "diffusers", "huggingface_hub", "PIL",
          "requests", "urllib3", "soxr", "pocketsphinx"}  # fmt: skip
 
 
-MODULES = 260
-"""More would not load within half a second: a module takes about 2 ms."""
+TRIES = 5
+"""Loads of which the quickest counts: a busy machine only ever adds to the time."""
 
 
-def test_loading_brings_few_modules_and_nothing_heavy(repo):
-    result = subprocess.run(
-        [sys.executable, "-c", LOADING, str(repo)], capture_output=True, text=True, check=True, cwd=repo.parent
-    )
-    loaded, new, v1, web, count = json.loads(result.stdout)
-    assert loaded < MODULES
-    assert HEAVY.isdisjoint(new)
-    assert (v1, web, count) == (False, "./web", len(IDS))
+def test_loading_is_quick_and_brings_nothing_heavy(repo):
+    quickest = float("inf")
+    for _ in range(TRIES):
+        result = subprocess.run(
+            [sys.executable, "-c", LOADING, str(repo)], capture_output=True, text=True, check=True, cwd=repo.parent
+        )
+        seconds, new, v1, web, count = json.loads(result.stdout)
+        assert HEAVY.isdisjoint(new)
+        assert (v1, web, count) == (False, "./web", len(IDS))
+        quickest = min(quickest, seconds)
+        if quickest < 0.5:
+            return
+    pytest.fail(f"loading takes {quickest:.2f} s of the processor at best")
 
 
 def test_the_pack_can_be_loaded_under_two_names(pack_loader, nodes):
