@@ -52,8 +52,7 @@ def with_seen_teeth(surface: Surface, model: HeadModel) -> Surface:
 def _with_lips_on_skin(surface: Surface, model: HeadModel) -> Surface:
     brightness, limit = surface.portrait.crop.mean(dim=0), DIM * _lip_brightness(surface)
     wrong = torch.nonzero(_mouth_pixels(surface, model) & ~_bright(surface) & (brightness > limit))
-    part = model.parts[model.triangles[surface.triangle.clamp(min=0).long(), 0]]
-    skin = torch.nonzero((surface.triangle >= 0) & surface.mask & (part == int(Part.FACE)))
+    skin = torch.nonzero(_shows(surface, model, Part.FACE))
     if not len(wrong) or not len(skin):
         return surface
     nearest = skin[_nearest(wrong, skin)]
@@ -85,8 +84,12 @@ def upper_jaw(model: HeadModel) -> Bool[Tensor, "t"]:
 
 
 def _mouth_pixels(surface: Surface, model: HeadModel) -> Bool[Tensor, "512 512"]:
+    return _shows(surface, model, Part.TEETH, Part.GUMS, Part.TONGUE, Part.MOUTH_SOCKET)
+
+
+def _shows(surface: Surface, model: HeadModel, *parts: Part) -> Bool[Tensor, "512 512"]:
+    """Return the pixels that lie on one of the model's parts."""
     part = model.parts[model.triangles[surface.triangle.clamp(min=0).long(), 0]]
-    parts = (Part.TEETH, Part.GUMS, Part.TONGUE, Part.MOUTH_SOCKET)
     inside = torch.stack([part == int(each) for each in parts]).any(dim=0)
     return inside & (surface.triangle >= 0) & surface.mask
 

@@ -66,7 +66,8 @@ class Steadier:
             self._home = _upright(seen)
         to_picture = similarity(seen, self._home)
         picture = cv2.cvtColor(warp(image, to_picture, (SIZE, SIZE), replicate=True), cv2.COLOR_RGB2GRAY)
-        here, unit = apply(to_picture, seen), eye_distance(apply(to_picture, seen))
+        here = apply(to_picture, seen)
+        unit = eye_distance(here)
         if self._keys:
             apart = [float(np.linalg.norm(here - key.landmarks, axis=1).mean()) / unit for key in self._keys]
             here = here + self._correction(self._keys[int(np.argmin(apart))], picture, here, unit)
