@@ -11,7 +11,7 @@ from mggtalk_core.errors import WeightsError
 from mggtalk_core.evaluation.baselines import blurred, blurred_to, ghost
 from mggtalk_core.evaluation.fid import FeatureStatistics, FidPool, Inception, fid_pool, frechet_distance
 from mggtalk_core.evaluation.flicker import STILL, StillChange, still_region
-from mggtalk_core.evaluation.identity import PLACES, POINTS, SIZE, Identity, aligned, similarity
+from mggtalk_core.evaluation.identity import PLACES, POINTS, SIZE, Identity, aligned
 from mggtalk_core.evaluation.landmarks import eye_distance
 from mggtalk_core.evaluation.metrics import gradient_energy, psnr, sharpness
 from mggtalk_core.evaluation.regions import box, face_box, part_masks
@@ -21,6 +21,7 @@ from mggtalk_core.evaluation.sheets import squared_difference
 from mggtalk_core.evaluation.variance import parameter_variance
 from mggtalk_core.gaussians.gaussians import Gaussians
 from mggtalk_core.portrait.landmarker import Face
+from mggtalk_core.portrait.warp import similarity
 from mggtalk_core.weights.policy import Downloads, using_policy
 
 
@@ -248,7 +249,7 @@ def test_similarity_undoes_a_turn():
     places = torch.tensor(PLACES, dtype=torch.float64)
     angle = math.radians(30.0)
     turn = 2.0 * torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
-    matrix = similarity(places @ turn.T + 7.0, places)
+    matrix = torch.from_numpy(similarity((places @ turn.T + 7.0).numpy(), places.numpy()))
     back = torch.cat((places @ turn.T + 7.0, torch.ones(5, 1).double()), dim=1) @ matrix.T
     assert torch.allclose(back, places, atol=1e-6)
 

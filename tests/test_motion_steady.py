@@ -8,8 +8,8 @@ from mggtalk_core.head.camera import Camera
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.observation import eye_distance
 from mggtalk_core.motion.rotations import FACING as TO_CAMERA
-from mggtalk_core.motion.steady import FACING, Steadier, similarity
-from mggtalk_core.portrait.warp import apply, to_indices
+from mggtalk_core.motion.steady import FACING, Steadier
+from mggtalk_core.portrait.warp import apply, similarity, to_indices
 
 SIZE = 512
 NOISE = 0.01

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import WeightsError
+from ..portrait.warp import similarity
 from ..weights.resolver import resolve
 from .clips import to_frame
 from .metrics import Image
@@ -52,17 +53,7 @@ def aligned(image: Image, landmarks: Float[Tensor, "478 d"]) -> Float[np.ndarray
     """Return the face turned, shifted and scaled to the places that the network knows, RGB in 0..255."""
     import cv2
 
-    points = torch.stack([landmarks[list(chosen), :2].double().mean(dim=0) for chosen in POINTS])
+    points = np.stack([landmarks[list(chosen), :2].double().mean(dim=0).numpy() for chosen in POINTS])
     # Pixel centres lie at +0.5 here and at whole numbers in OpenCV and in the network's places.
-    matrix = similarity(points - 0.5, torch.tensor(PLACES, dtype=torch.float64)).numpy()
+    matrix = similarity(points - 0.5, np.array(PLACES))
     return cv2.warpAffine(to_frame(image), matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR).astype(np.float32)
-
-
-def similarity(points: Float[Tensor, "n 2"], places: Float[Tensor, "n 2"]) -> Float[Tensor, "2 3"]:
-    """Return the turn, scaling and shift that bring points closest to their places (least squares)."""
-    one, zero = torch.ones(len(points), dtype=points.dtype), torch.zeros(len(points), dtype=points.dtype)
-    across = torch.stack((points[:, 0], -points[:, 1], one, zero), dim=1)
-    down = torch.stack((points[:, 1], points[:, 0], zero, one), dim=1)
-    wanted = torch.cat((places[:, 0], places[:, 1]))[:, None]
-    a, b, x, y = torch.linalg.lstsq(torch.cat((across, down)), wanted).solution[:, 0]
-    return torch.stack((torch.stack((a, -b, x)), torch.stack((b, a, y))))

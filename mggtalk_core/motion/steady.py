@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..head.observation import LIPS, LOWER_LIDS, UPPER_LIDS, eye_distance
-from ..portrait.warp import apply, invert, warp
+from ..portrait.warp import apply, invert, similarity, warp
 
 SIZE, FACE_SHARE = 384, 0.8
 """Edge of the upright picture of the face in which flow is measured, and how much of it the landmarks take."""
@@ -111,11 +111,3 @@ def _upright(seen: Float[np.ndarray, "478 2"]) -> Float[np.ndarray, "478 2"]:
     low, high = seen.min(axis=0), seen.max(axis=0)
     scale = FACE_SHARE * SIZE / max(float((high - low).max()), 1.0)
     return (seen - (low + high) / 2.0) * scale + SIZE / 2.0
-
-
-def similarity(points: Float[np.ndarray, "n 2"], onto: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
-    """Return the shift, turn and scale that lay ``points`` onto others best, as an affine map."""
-    first, second = ((each - each.mean(axis=0)) @ np.array([1.0, 1.0j]) for each in (points, onto))
-    turn = np.vdot(first, second) / max(np.vdot(first, first).real, 1e-12)
-    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
-    return np.column_stack((linear, onto.mean(axis=0) - linear @ points.mean(axis=0)))

@@ -41,6 +41,14 @@ def apply(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ transform[:, :2].T + transform[:, 2]
 
 
+def similarity(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Return the turn, scale and shift [2,3] that bring points [N,2] closest to others (least squares)."""
+    first, second = ((each - each.mean(axis=0)) @ np.array([1.0, 1.0j]) for each in (points, onto))
+    turn = np.vdot(first, second) / max(np.vdot(first, first).real, 1e-12)
+    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    return np.column_stack((linear, onto.mean(axis=0) - linear @ points.mean(axis=0)))
+
+
 def to_indices(transform: np.ndarray) -> np.ndarray:
     """Turn a map between continuous coordinates into one between pixel indices, which OpenCV counts from 0."""
     offset = transform[:, :2].sum(axis=1) * 0.5 + transform[:, 2] - 0.5
