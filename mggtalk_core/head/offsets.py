@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..spline import solve_spline
 from .gauss_newton import Problem, State, residuals
 from .landmark_model import LandmarkModel
 from .model import HeadModel
@@ -57,22 +58,21 @@ def make_rigid(offsets: np.ndarray, parts: np.ndarray) -> None:
 def spread(anchors: np.ndarray, values: np.ndarray, points: np.ndarray, *, smoothing: float = SMOOTHING) -> np.ndarray:
     """Interpolate ``values`` [N, 3] at ``anchors`` [N, D] smoothly to ``points`` [M, D], fading out towards `REACH`.
 
-    ``smoothing`` says how far the values may be missed for a flatter result; 0 meets them. The spline of kernel -|r|,
-    positive definite in any dimension once constants and slopes are taken out.
+    ``smoothing`` says how far the values may be missed for a flatter result; 0 meets them. The spline of kernel ``-r``
+    (see `solve_spline`), its affine map in the first three coordinates.
     """
-    count, tail = len(anchors), np.zeros((4, 4))
-    lines = np.concatenate((np.ones((count, 1)), anchors[:, :3]), axis=1)
-    kernel = _distances(anchors, anchors) - smoothing * count * np.eye(count)
-    solution = np.linalg.solve(np.block([[kernel, lines], [lines.T, tail]]), np.concatenate((values, np.zeros((4, 3)))))
-    solution = solution.astype(np.float32)
+    lines = np.concatenate((np.ones((len(anchors), 1)), anchors[:, :3]), axis=1)
+    stiffness = smoothing * len(anchors)
+    weights, slopes = solve_spline(_distances(anchors, anchors), lines, values, stiffness)
+    weights, slopes = weights.astype(np.float32), slopes.astype(np.float32)
     offsets = np.zeros((len(points), 3))
     low, high = anchors[:, :3].min(axis=0) - REACH, anchors[:, :3].max(axis=0) + REACH
     near = np.flatnonzero(((points[:, :3] > low) & (points[:, :3] < high)).all(axis=1))
     for rows in np.array_split(near, max(len(near) // 1024, 1)):  # pieces that stay in the processor's cache
         reach = _distances(points[rows].astype(np.float32), anchors.astype(np.float32))
         fade = np.clip(1.0 - reach.min(axis=1) / REACH, 0.0, 1.0)
-        slopes = solution[count] + points[rows, :3].astype(np.float32) @ solution[count + 1 :]
-        offsets[rows] = (reach @ solution[:count] + slopes) * (fade * fade * (3.0 - 2.0 * fade))[:, None]
+        affine = slopes[0] + points[rows, :3].astype(np.float32) @ slopes[1:]
+        offsets[rows] = (reach @ weights + affine) * (fade * fade * (3.0 - 2.0 * fade))[:, None]
     return offsets
 
 

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...spline import solve_spline
+
 STIFFNESS = 5.0
 """How far the bending may pass the landmarks by, in the kernel's unit of pixels: they are not exact themselves."""
 COARSE = 8
@@ -39,20 +41,15 @@ def bending(
 ) -> Float[np.ndarray, "m k"]:
     """Return smooth values at ``places`` that are close to those given at ``points``.
 
-    Radial basis functions with the kernel ``-r`` beside an affine map, smoothed by `STIFFNESS`.
+    The spline of kernel ``-r``, smoothed by `STIFFNESS`; see `solve_spline`.
     """
     origin, unit = points.mean(axis=0), max(float(np.ptp(points)), 1.0)  # centred, so that the equations are balanced
 
     def affine(spots: np.ndarray) -> np.ndarray:
         return np.column_stack((np.ones(len(spots)), (spots - origin) / unit))
 
-    count = len(points)
-    equations = np.zeros((count + 3, count + 3))
-    equations[:count, :count] = STIFFNESS * np.eye(count) - _distances(points, points)
-    equations[:count, count:] = affine(points)
-    equations[count:, :count] = equations[:count, count:].T
-    weights = np.linalg.solve(equations, np.concatenate((values, np.zeros((3, values.shape[1])))))
-    return affine(places) @ weights[count:] - _distances(places, points) @ weights[:count]
+    weights, slopes = solve_spline(_distances(points, points), affine(points), values, STIFFNESS)
+    return affine(places) @ slopes + _distances(places, points) @ weights
 
 
 def _distances(first: Float[np.ndarray, "m 2"], second: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "m n"]:
