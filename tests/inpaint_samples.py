@@ -8,6 +8,7 @@ from mggtalk_core.head.camera import Camera
 from mggtalk_core.motion.rotations import camera_rotation
 from mggtalk_core.render.inpaint.guide import FLOW, DrivenHead, HeadGuide, grid_map
 from mggtalk_core.render.inpaint.networks import Networks, build
+from mggtalk_core.render.inpaint.patches import Patch, Place, alignment, cut, cut_source
 from mggtalk_core.render.inpaint.refine import Refiner
 from mggtalk_core.render.inpaint.unet import InpaintConfig, look_up
 from mggtalk_core.training.pairs import Pair
@@ -38,6 +39,12 @@ def scene(yaw=12.0, source_yaw=0.0, **shapes) -> Scene:
     rotation = camera_rotation(*torch.tensor([yaw, 2.0, 3.0])).float()
     camera = fit.camera.posed(rotation, fit.camera.translation + torch.tensor([0.05, -0.02, 0.1]))
     return Scene(head, HeadGuide(head.model, fit), expression(**shapes), torch.tensor([0.1, 0.0, 0.1, 0.0]), camera)
+
+
+def patch_of(place: Place, guide: HeadGuide, head: DrivenHead, picture, stem=2) -> Patch:
+    """A place of a frame whose source looks the same."""
+    source = cut_source(place, guide, picture, stem)
+    return cut(place, guide, head, alignment(place, guide, head), picture, source)
 
 
 def full_maps(scene: Scene, size=512):

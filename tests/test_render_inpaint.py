@@ -21,7 +21,6 @@ from mggtalk_core.render.inpaint.patches import (
     PLACES,
     RIGHT_EYE,
     alignment,
-    cut,
     cut_source,
     facing,
     feather,
@@ -49,6 +48,7 @@ from tests.inpaint_samples import (
     frame_of,
     full_maps,
     pair_of,
+    patch_of,
     pictures,
     refiner_of,
     scene,
@@ -291,9 +291,7 @@ def test_the_right_eye_is_shown_as_a_left_one():
     guide, head = symmetric(0.0)
     image = pictures().mean(dim=0)
     picture = ((image + image.flip(-1)) / 2).expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
-    left, right = (
-        cut(place, guide, head, picture, cut_source(place, guide, picture, 2), 2) for place in (LEFT_EYE, RIGHT_EYE)
-    )
+    left, right = (patch_of(place, guide, head, picture) for place in (LEFT_EYE, RIGHT_EYE))
     assert (left.composite - right.composite).abs().mean() < 0.01
     assert (left.guide - right.guide).abs().median() < 1e-3 and (left.guide - right.guide).abs().mean() < 0.02
 
@@ -328,7 +326,7 @@ def plus(place, value):
 @pytest.mark.parametrize("place", PLACES, ids=("left eye", "right eye", "mouth"))
 def test_a_patch_is_put_back_where_it_was_cut(turned, place):
     picture = pictures().permute(1, 2, 0).contiguous().numpy()
-    patch = cut(place, turned.guide, turned.driven, picture, cut_source(place, turned.guide, picture, 2), 2)
+    patch = patch_of(place, turned.guide, turned.driven, picture)
     change = np.full((512, 512, 3), 0.5, np.float32)
     paste(change, place, patch.to_patch, plus(place, 0.25), 1.0)
     center = turned.driven.landmarks[list(place.corners), :2].mean(dim=0).int().tolist()
@@ -353,7 +351,7 @@ def test_a_patch_outside_the_picture_is_left_out(turned):
     far = turned.camera.posed(turned.camera.rotation, turned.camera.translation + torch.tensor([9.0, 0.0, 0.0]))
     picture = pictures().permute(1, 2, 0).contiguous().numpy()
     head = turned.guide.driven(turned.beta, turned.gaze, far)
-    patch = cut(MOUTH, turned.guide, head, picture, cut_source(MOUTH, turned.guide, picture, 2), 2)
+    patch = patch_of(MOUTH, turned.guide, head, picture)
     change = np.zeros((512, 512, 3), np.float32)
     paste(change, MOUTH, patch.to_patch, plus(MOUTH, 0.25), 1.0)
     assert not change.any()
@@ -443,12 +441,15 @@ def test_a_mouth_that_has_not_moved_is_left_alone_and_one_that_has_is_refined(tu
     at_rest = guide.driven(guide.fit.beta_s, guide.fit.gaze, guide.fit.camera)
     nearer = guide.fit.camera.posed(guide.fit.camera.rotation, guide.fit.camera.translation * 0.8)
     blank = np.zeros((512, 512, 3), np.float32)
-    mouth, eye = (cut_source(place, guide, blank, 2) for place in (MOUTH, LEFT_EYE))
-    assert moved(MOUTH, guide, at_rest, mouth) == 0.0 and moved(LEFT_EYE, guide, at_rest, eye) == 1.0
-    assert moved(MOUTH, guide, guide.driven(guide.fit.beta_s, guide.fit.gaze, nearer), mouth) < 0.1
+
+    def change(place, head):
+        return moved(place, head, alignment(place, guide, head), cut_source(place, guide, blank, 2))
+
+    assert change(MOUTH, at_rest) == 0.0 and change(LEFT_EYE, at_rest) == 1.0
+    assert change(MOUTH, guide.driven(guide.fit.beta_s, guide.fit.gaze, nearer)) < 0.1
     open_wide = guide.fit.beta_s.clone()
     open_wide[BLENDSHAPE_INDEX["jawOpen"]] = 0.6
-    assert moved(MOUTH, guide, guide.driven(open_wide, guide.fit.gaze, guide.fit.camera), mouth) == 1.0
+    assert change(MOUTH, guide.driven(open_wide, guide.fit.gaze, guide.fit.camera)) == 1.0
     mouth, none = (refiner_of(turned, each) for each in (Networks(mouth=small_networks(seed=3).mouth), Networks()))
     composite, alpha, layer, _, _, _ = frame_of(turned, pair)
     still = composite, alpha, layer, guide.fit.beta_s, guide.fit.gaze, guide.fit.camera

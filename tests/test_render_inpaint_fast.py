@@ -12,10 +12,10 @@ from mggtalk_core.render.inpaint.fast import patch_changes
 from mggtalk_core.render.inpaint.guide import draw
 from mggtalk_core.render.inpaint.kernels import assemble, correct, finish
 from mggtalk_core.render.inpaint.networks import Networks
-from mggtalk_core.render.inpaint.patches import LEFT_EYE, RIGHT_EYE, cut, cut_source
+from mggtalk_core.render.inpaint.patches import LEFT_EYE, RIGHT_EYE
 from mggtalk_core.render.inpaint.refine import border_window
 from mggtalk_core.render.inpaint.unet import Correction, Veil, apply_correction, enlarged, look_up
-from tests.inpaint_samples import frame_of, pair_of, pictures, refiner_of, scene, small_networks
+from tests.inpaint_samples import frame_of, pair_of, patch_of, pictures, refiner_of, scene, small_networks
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +122,7 @@ def test_eyes_together_are_what_they_are_alone(turned, mixes):
     network = small_networks(seed=3).eyes
     network.config = replace(network.config, mixes=mixes)
     picture = rows(pictures()[None])
-    patches = [
-        cut(place, turned.guide, turned.driven, picture, cut_source(place, turned.guide, picture, 2), 2)
-        for place in (LEFT_EYE, RIGHT_EYE)
-    ]
+    patches = [patch_of(place, turned.guide, turned.driven, picture) for place in (LEFT_EYE, RIGHT_EYE)]
     with torch.inference_mode():
         together = patch_changes(network, patches)
         for patch, change in zip(patches, together, strict=True):

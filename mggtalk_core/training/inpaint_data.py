@@ -15,7 +15,7 @@ from ..head.model import load_head_model
 from ..portrait.warp import to_indices
 from ..render.inpaint.guide import FLOW, MIRRORED, DrivenHead, HeadGuide, whole_guide
 from ..render.inpaint.networks import CONFIGS
-from ..render.inpaint.patches import PLACES, Patch, Place, cut, cut_picture, cut_source, facing, feather
+from ..render.inpaint.patches import PLACES, Patch, Place, alignment, cut, cut_picture, cut_source, facing, feather
 from .pairs import Pair, PairSet
 
 Example = dict[str, Tensor]
@@ -207,9 +207,9 @@ def patch_example(pair: Pair, place: Place) -> Example | None:
     render = pair.render.permute(1, 2, 0).float() / 255.0
     layer = pair.layer.permute(1, 2, 0).float() / 255.0
     composite = (render[..., :3] + (1.0 - render[..., 3:]) * layer).numpy()
-    stem = CONFIGS[place.part].stem
-    source = cut_source(place, guide, pair.source.permute(1, 2, 0).float().div(255.0).numpy(), stem)
-    patch = cut(place, guide, head, composite, source, stem)
+    shown = pair.source.permute(1, 2, 0).float().div(255.0).numpy()
+    source = cut_source(place, guide, shown, CONFIGS[place.part].stem)
+    patch = cut(place, guide, head, alignment(place, guide, head), composite, source)
     return {
         "composite": patch.composite,
         "source": patch.source,

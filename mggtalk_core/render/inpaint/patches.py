@@ -103,15 +103,12 @@ def facing(place: Place, head: DrivenHead) -> float:
     return _risen(-float(head.camera.rotation[2].cpu() @ outward), *_FACING)
 
 
-def moved(place: Place, guide: HeadGuide, head: DrivenHead, source: SourcePatch) -> float:
+def moved(place: Place, head: DrivenHead, to_patch: np.ndarray, source: SourcePatch) -> float:
     """Return how far a place has changed from what the source shows: 0 not enough to be refined, 1 fully."""
     if not place.watched:
         return 1.0
-    now, then = (
-        apply(to_patch, _pixels(each, place.watched))
-        for to_patch, each in ((alignment(place, guide, head), head), (source.to_patch, guide.source))
-    )
-    return _risen(float(np.linalg.norm(now - then, axis=1).mean()) / place.size[1], *_MOVED)
+    now = apply(to_patch, _pixels(head, place.watched))
+    return _risen(float(np.linalg.norm(now - source.watched, axis=1).mean()) / place.size[1], *_MOVED)
 
 
 def _risen(value: float, low: float, high: float) -> float:
@@ -120,15 +117,19 @@ def _risen(value: float, low: float, high: float) -> float:
 
 
 def cut(
-    place: Place, guide: HeadGuide, head: DrivenHead, composite: np.ndarray, source: SourcePatch, stem: int
+    place: Place,
+    guide: HeadGuide,
+    head: DrivenHead,
+    to_patch: np.ndarray,
+    composite: np.ndarray,
+    source: SourcePatch,
 ) -> Patch:
-    """Cut a place out of a frame: ``composite`` is float32 [512,512,3]."""
-    matrix = alignment(place, guide, head)
-    maps = _maps(place, guide, head, matrix, source.to_patch, stem)
+    """Cut a place out of a frame, float32 [512,512,3], by the place's `alignment` there."""
+    maps = _maps(place, guide, head, to_patch, source.to_patch, source.stem)
     shown = source.picture
     if place.carried:
-        shown = carried(shown, source.contours, apply(matrix, _pixels(head, source.near)))
-    return Patch(cut_picture(composite, matrix, place), shown, torch.cat((maps, source.guide)), matrix)
+        shown = carried(shown, source.contours, apply(to_patch, _pixels(head, source.near)))
+    return Patch(cut_picture(composite, to_patch, place), shown, torch.cat((maps, source.guide)), to_patch)
 
 
 def near(place: Place, guide: HeadGuide) -> list[int]:
@@ -146,22 +147,33 @@ class SourcePatch:
     picture: Float[Tensor, "3 h w"]
     guide: Float[Tensor, "3 h2 w2"]
     to_patch: np.ndarray
+    stem: int
+    """Pixels of the patch along one of the guide."""
     near: list[int]
-    """Landmarks in the patch or close to it."""
+    """Landmarks in the patch or close to it, of a place whose picture is bent; of others none."""
     contours: Float[np.ndarray, "n 2"]
     """Where in the patch they lie."""
+    watched: Float[np.ndarray, "w 2"]
+    """Where in the patch the place's watched landmarks lie."""
     facing: float
     """See `facing`: nothing can be learned from a place that the source hardly shows."""
 
 
 def cut_source(place: Place, guide: HeadGuide, source: np.ndarray, stem: int) -> SourcePatch:
-    """Cut a place out of the source's crop, float32 [512,512,3]."""
-    matrix = alignment(place, guide, guide.source)
-    maps = _maps(place, guide, guide.source, matrix, matrix, stem)
-    points = near(place, guide)
-    contours = apply(matrix, _pixels(guide.source, points))
-    picture, share = cut_picture(source, matrix, place), facing(place, guide.source)
-    return SourcePatch(picture, maps[list(SOURCE_CHANNELS)], matrix, points, contours, share)
+    """Cut a place out of the source's crop, float32 [512,512,3]; ``stem``: see `SourcePatch`."""
+    head = guide.source
+    matrix = alignment(place, guide, head)
+    points = near(place, guide) if place.carried else []
+    return SourcePatch(
+        picture=cut_picture(source, matrix, place),
+        guide=_maps(place, guide, head, matrix, matrix, stem)[list(SOURCE_CHANNELS)],
+        to_patch=matrix,
+        stem=stem,
+        near=points,
+        contours=apply(matrix, _pixels(head, points)),
+        watched=apply(matrix, _pixels(head, place.watched)),
+        facing=facing(place, head),
+    )
 
 
 def _pixels(head: DrivenHead, landmarks: Sequence[int]) -> Float[np.ndarray, "n 2"]:

@@ -19,7 +19,7 @@ from ..composite import Layers
 from .fast import patch_changes, whole_change
 from .guide import DrivenHead, HeadGuide, whole_guide
 from .networks import Networks, best_precision, load_networks
-from .patches import PLACES, Patch, Place, SourcePatch, cut, cut_source, facing, moved, paste
+from .patches import PLACES, Patch, Place, SourcePatch, alignment, cut, cut_source, facing, moved, paste
 
 _BORDER = 24.0
 """Pixels over which the change dies out towards the border."""
@@ -138,17 +138,17 @@ class Refiner:
         change: Float[np.ndarray, "512 512 3"],
     ) -> None:
         """Refine the places of one part that are seen and have moved, putting their changes into ``change``."""
-        network, places = self._networks[part], self._places[part]
-        shares = [
-            source.facing * facing(place, head) * moved(place, self._guide, head, source) for place, source in places
-        ]
-        seen = [(*each, share) for each, share in zip(places, shares, strict=True) if share > 0.0]
+        seen: list[tuple[Place, Patch, float]] = []
+        for place, source in self._places[part]:
+            to_patch = alignment(place, self._guide, head)
+            share = source.facing * facing(place, head) * moved(place, head, to_patch, source)
+            if share > 0.0:
+                seen.append((place, cut(place, self._guide, head, to_patch, picture, source), share))
         if not seen:
             return
-        stem = network.config.stem
-        patches = [cut(place, self._guide, head, picture, source, stem) for place, source, _ in seen]
+        network, patches = self._networks[part], [patch for _, patch, _ in seen]
         deltas = patch_changes(network, patches) if self._fast else self._plain_changes(network, patches)
-        for (place, _, share), patch, delta in zip(seen, patches, deltas, strict=True):
+        for (place, patch, share), delta in zip(seen, deltas, strict=True):
             paste(change, place, patch.to_patch, delta, share)
 
     def _plain_changes(self, network: nn.Module, patches: list[Patch]) -> list[Float[np.ndarray, "h w 3"]]:
