@@ -22,9 +22,9 @@ from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
 from mggtalk_core.head.zbuffer import rasterize_mesh
 from mggtalk_core.portrait.blendshapes import BLENDSHAPE_INDEX
+from mggtalk_core.portrait.parsing import Label as Parsed
 from mggtalk_core.portrait.portrait import Portrait
 
-HAIR, FACE_SKIN = 1, 3
 NECK_END = 430
 
 
@@ -52,9 +52,9 @@ class Head:
         hit[NECK_END:] = False
         around = torch.nn.functional.max_pool2d(hit[None].float(), 21, stride=1, padding=10)[0] > 0
         around[NECK_END:] = False
-        labels = torch.where(hit, FACE_SKIN, torch.where(around, HAIR, 0)).to(torch.uint8)
+        labels = torch.where(hit, Parsed.FACE, torch.where(around, Parsed.HAIR, 0)).to(torch.uint8)
         self.skull = around & (self.part == int(Part.SCALP)) & (torch.arange(512)[:, None] < 240)
-        labels[self.skull] = HAIR
+        labels[self.skull] = Parsed.HAIR
         blank, matte = torch.zeros(3, 512, 512), around[None].float()
         self.portrait = Portrait(
             blank, blank, torch.eye(3)[:2], matte, blank, labels, torch.zeros(478, 3), torch.zeros(52), 1.0

@@ -15,6 +15,7 @@ from ..head.head_fit import HeadFit
 from ..head.model import HeadModel
 from ..head.parts import Part
 from ..head.zbuffer import interpolate, rasterize_mesh
+from ..portrait.parsing import Label
 from ..portrait.portrait import Portrait
 from ..record import Record
 from .inflate import CELL, inflate
@@ -23,8 +24,6 @@ from .normals import facing_viewer, normals_of_depth, unit
 
 PRESENT = 0.02
 """Matte above which a pixel carries geometry."""
-HAIR, BODY_SKIN, FACE_SKIN, OTHER = 1, 2, 3, 5
-"""Values of `Portrait.labels`."""
 BEARD_TOP, BEARD_BACK = -0.3, -0.4
 """Below and before these canonical y and z hair on the face is a beard and moves with the skin; behind is long hair."""
 COVER = 0.08
@@ -88,7 +87,7 @@ def _is_bare(
     """Return the pixels that show the mesh itself: skin, beards and inner parts, not hair, hats or glasses over it."""
     part = model.parts[model.triangles[triangle.clamp(min=0), 0]]
     labels = portrait.labels
-    skin = (labels == FACE_SKIN) | (labels == BODY_SKIN)
+    skin = (labels == Label.FACE) | (labels == Label.BODY)
     beard = (part == int(Part.FACE)) & (canonical[1] < BEARD_TOP) & (canonical[2] > BEARD_BACK)
     return (triangle >= 0) & (skin | beard | (part > int(Part.SCALP)))
 
@@ -109,10 +108,10 @@ def _inflated_depth(
 ) -> Float[Tensor, "height width"]:
     """Return a depth for every pixel: inflated from the outline, but never behind a mesh that it covers."""
     pixel = outline_depth / (portrait.crop.shape[-1] * FOCAL_PER_PIXEL)
-    outline = (portrait.matte[0] < 0.25) & (portrait.labels == 0)
+    outline = (portrait.matte[0] < 0.25) & (portrait.labels == Label.BACKGROUND)
     cover = COVER * _rise(bare, COVER_RISE / pixel)
     floor = torch.where(on_mesh & ~bare, outline_depth - mesh_depth + cover, torch.full_like(mesh_depth, BELOW))
-    neck = portrait.labels == BODY_SKIN
+    neck = portrait.labels == Label.BODY
     return outline_depth - inflate(outline, bare, (outline_depth - mesh_depth) * bare, pixel, floor, neck)
 
 
