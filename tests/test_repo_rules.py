@@ -130,12 +130,11 @@ def test_functions_and_files_are_short():
     assert not {name: lines for name, lines in files.items() if lines >= 300}
 
 
-def loaded_by(statement):
-    program = f"import sys; {statement}; sys.stdout.write(' '.join({{name.split('.')[0] for name in sys.modules}}))"
-    output = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPO, capture_output=True, check=True, text=True
-    ).stdout
-    return set(output.split())
+def loaded_by(*statements):
+    """Names of the modules that a fresh interpreter has loaded after some statements."""
+    program = "\n".join(("import sys", *statements, "sys.stdout.write(' '.join(sys.modules))"))
+    command = [sys.executable, "-c", program]
+    return set(subprocess.run(command, cwd=REPO, capture_output=True, check=True, text=True).stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -150,20 +149,23 @@ def loaded_by(statement):
 def test_importing_pulls_nothing_heavy(module, allowed):
     if not (REPO / f"{module.replace('.', '/')}.py").exists() and module != "mggtalk_core":
         pytest.skip(f"there is no {module}")
-    assert not loaded_by(f"import {module}") & (HEAVY - allowed)
+    loaded = loaded_by(f"import {module}")
+    assert module in loaded
+    assert not {name.split(".")[0] for name in loaded} & (HEAVY - allowed)
 
 
 def test_the_core_loads_under_another_name():
-    program = "import importlib.util as u, sys; s = u.spec_from_file_location('other.core', 'mggtalk_core/__init__.py')"
-    lines = [
-        program,
-        "m = u.module_from_spec(s); sys.modules['other.core'] = m; s.loader.exec_module(m)",
-        "import importlib; importlib.import_module('other.core.weights.resolver')",
-        "importlib.import_module('other.core.gaussians.sequence')",
-        "assert 'mggtalk_core' not in sys.modules",
-    ]
-    program = "import types, sys; sys.modules['other'] = types.ModuleType('other')\n" + "\n".join(lines)
-    subprocess.run([sys.executable, "-c", program], cwd=REPO, check=True)
+    modules = {"other.core.weights.resolver", "other.core.gaussians.sequence"}
+    loaded = loaded_by(
+        "import importlib, importlib.util, types",
+        "sys.modules['other'] = types.ModuleType('other')",
+        "spec = importlib.util.spec_from_file_location('other.core', 'mggtalk_core/__init__.py')",
+        "core = sys.modules['other.core'] = importlib.util.module_from_spec(spec)",
+        "spec.loader.exec_module(core)",
+        *(f"importlib.import_module('{name}')" for name in modules),
+    )
+    assert modules <= loaded
+    assert not [name for name in loaded if name.split(".")[0] == "mggtalk_core"]
 
 
 def test_requirements_leave_torch_and_numpy_free():
