@@ -12,8 +12,10 @@ from mggtalk_core.gaussians.colours import LARGEST_OPACITY
 from mggtalk_core.gaussians.frame import frame_gaussians
 from mggtalk_core.gaussians.gaussians import SH_C0
 from mggtalk_core.gaussians.grazing import NEEDLE, STREAK
+from mggtalk_core.gaussians.mirror import Mirror
 from mggtalk_core.gaussians.neighbours import pixel_rows
 from mggtalk_core.gaussians.predict import predict_gaussians, with_motion
+from mggtalk_core.geometry.mirror_plane import MirrorPlane
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.head.model import gaze_rotations
 from mggtalk_core.head.parts import Part
@@ -115,6 +117,34 @@ def test_mirrored_gaussians_are_reflections_of_their_twins(head, avatar, rest):
     assert torch.equal(rest.opacities[mirrored][kept], rest.opacities[twin][kept])
     children = rest.means[len(points.positions) :]
     assert torch.allclose(children[mirrored], children[twin] * FLIP_X, atol=1e-6)
+
+
+def test_the_mirrored_half_is_reflected_in_the_plane_that_its_points_were(head):
+    """Places, orientations and children of a head that is symmetric about another plane than x = 0."""
+    plane = MirrorPlane(torch.nn.functional.normalize(torch.tensor([1.0, 0.1, -0.08]), dim=0), 0.04)
+    points, twin = head.points, head.points.mirror_of
+    first, last = points.visible_count, points.visible_count + points.mirrored_count
+    positions = points.positions.clone()
+    positions[first:last] = plane.reflect(positions[twin])
+    tilted = build_avatar(head.portrait, replace(points, positions=positions), head.binding)
+    assert torch.allclose(tilted.mirror.vectors, Mirror.about(plane.normal).vectors, atol=1e-6)
+    made = frame_gaussians(tilted, points.fit.beta_s, points.fit.gaze)
+    count, axes = len(positions), matrix_of(made.quats)
+    covariances = (axes * made.scales.square()[:, None]) @ axes.mT
+    reflection = Mirror.about(plane.normal).vectors
+    for shown, mirrored in ((twin, slice(first, last)), (count + twin, slice(count + first, count + last))):
+        assert torch.allclose(made.means[mirrored], plane.reflect(made.means[shown]), atol=1e-5)
+        assert torch.allclose(covariances[mirrored], reflection @ covariances[shown] @ reflection, atol=1e-7)
+    eye = plane.reflect(torch.tensor([[8.0, 1.0, 6.0]]))
+    left = torch.ones(count)
+    tilted.grazing._compiled(left, positions, eye[0])
+    plain = torch.ones(count)
+    tilted.grazing._plain(plain, positions, eye[0])
+    assert torch.allclose(left, plain, atol=1e-4)
+    seen = torch.ones(count)
+    tilted.grazing._plain(seen, positions, plane.reflect(eye)[0])
+    assert float(left[first:last].min()) < 0.5
+    assert torch.allclose(left[first:last], seen[twin], atol=1e-4)
 
 
 def test_what_the_picture_shows_stays_and_what_a_turn_draws_out_fades(head, avatar, rest):

@@ -12,7 +12,7 @@ from mggtalk_core.gaussians.densify import CHILD_SHRINK, child_offset
 from mggtalk_core.gaussians.files import to_image_axes, write_gaussians
 from mggtalk_core.gaussians.frames import THICKNESS, ellipse_frames, quaternion_of
 from mggtalk_core.gaussians.gaussians import SH_C0, Gaussians
-from mggtalk_core.gaussians.mirror import reflect_harmonics, reflect_quaternions
+from mggtalk_core.gaussians.mirror import Mirror
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.motion.rotations import camera_rotation
 from mggtalk_core.render.rasterize import render
@@ -22,6 +22,8 @@ from mggtalk_core.render.synthetic import head_camera, head_scene
 number = st.floats(-1.0, 1.0, allow_subnormal=False)
 quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 FLIP_X = torch.tensor([-1.0, 1.0, 1.0])
+FLIP = Mirror.about(torch.tensor([1.0, 0.0, 0.0]))
+TILTED = Mirror.about(torch.nn.functional.normalize(torch.tensor([1.0, 0.3, -0.2]), dim=0), 0.07)
 
 
 def matrix_of(quats):
@@ -124,20 +126,26 @@ def test_children_and_parents_form_one_denser_lattice():
     assert torch.allclose(nearest, torch.full_like(nearest, CHILD_SHRINK))
 
 
-def test_reflected_gaussians_make_the_mirrored_picture():
+@pytest.mark.parametrize("mirror", [FLIP, TILTED], ids=["x = 0", "a plane of its own"])
+def test_reflected_gaussians_make_the_mirrored_picture(mirror):
     """Orientation, extent and colour that depends on the view, in one: the picture of the mirror is the mirror's."""
     scene = some_gaussians()
     twin = Gaussians(
-        means=scene.means * FLIP_X,
-        quats=reflect_quaternions(scene.quats),
+        means=mirror.reflect_points(scene.means),
+        quats=mirror.reflect_quaternions(scene.quats),
         scales=scene.scales,
         opacities=scene.opacities,
-        sh=reflect_harmonics(scene.sh),
+        sh=mirror.reflect_harmonics(scene.sh),
         labels=scene.labels,
     )
+    reflection = torch.eye(4)
+    reflection[:3, :3], reflection[:3, 3] = mirror.vectors, mirror.shift
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
     for yaw, pitch in ((0.0, 0.0), (25.0, 10.0)):
-        seen = render_reference(scene, facing_camera(yaw=yaw, pitch=pitch))
-        mirrored = render_reference(twin, facing_camera(yaw=-yaw, pitch=pitch))
+        camera = facing_camera(yaw=yaw, pitch=pitch)
+        pose = flip @ camera.world_to_camera @ reflection
+        seen = render_reference(scene, camera)
+        mirrored = render_reference(twin, Camera(pose, camera.focal, camera.width, camera.height))
         assert float(seen.alpha.mean()) > 0.1
         # float32 poses of the cameras: everything behind them is float64.
         assert torch.allclose(mirrored.rgb, seen.rgb.flip(-1), atol=2e-6)
@@ -151,17 +159,41 @@ def test_wrong_reflections_would_be_seen():
     seen = render_reference(scene, camera).rgb.flip(-1)
     fields = {"scales": scene.scales, "opacities": scene.opacities, "labels": scene.labels}
     for quats, sh in (
-        (scene.quats, reflect_harmonics(scene.sh)),
-        (reflect_quaternions(scene.quats), scene.sh),
+        (scene.quats, FLIP.reflect_harmonics(scene.sh)),
+        (FLIP.reflect_quaternions(scene.quats), scene.sh),
     ):
         twin = Gaussians(means=scene.means * FLIP_X, quats=quats, sh=sh, **fields)
         assert (render_reference(twin, camera).rgb - seen).abs().max() > 0.02
 
 
-def test_reflection_is_its_own_inverse():
+@pytest.mark.parametrize("mirror", [FLIP, TILTED], ids=["x = 0", "a plane of its own"])
+def test_reflection_is_its_own_inverse(mirror):
     scene = some_gaussians()
-    assert torch.equal(reflect_quaternions(reflect_quaternions(scene.quats)), scene.quats)
-    assert torch.equal(reflect_harmonics(reflect_harmonics(scene.sh)), scene.sh)
+    for reflect, values in (
+        (mirror.reflect_points, scene.means),
+        (mirror.reflect_vectors, scene.means),
+        (mirror.reflect_quaternions, scene.quats),
+        (mirror.reflect_harmonics, scene.sh),
+    ):
+        assert torch.allclose(reflect(reflect(values)), values, atol=1e-6)
+        assert not torch.allclose(reflect(values), values, atol=0.1)
+
+
+@pytest.mark.parametrize("mirror", [FLIP, TILTED], ids=["x = 0", "a plane of its own"])
+def test_covariances_are_reflected(mirror):
+    scene = some_gaussians()
+    one, two = (
+        (matrix_of(quats) * scene.scales.square()[:, None]) @ matrix_of(quats).mT
+        for quats in (scene.quats, mirror.reflect_quaternions(scene.quats))
+    )
+    assert torch.allclose(two, mirror.vectors @ one @ mirror.vectors.mT, atol=1e-7)
+
+
+def test_the_plane_of_the_paper_changes_signs_alone():
+    scene = some_gaussians()
+    assert torch.equal(FLIP.reflect_points(scene.means), scene.means * FLIP_X)
+    assert torch.equal(FLIP.reflect_quaternions(scene.quats), scene.quats * scene.quats.new_tensor((1, 1, -1, -1)))
+    assert torch.equal(FLIP.reflect_harmonics(scene.sh), scene.sh * scene.sh.new_tensor((1, 1, 1, -1))[:, None])
 
 
 def test_turned_axes_make_the_same_picture():

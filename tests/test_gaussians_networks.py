@@ -17,6 +17,7 @@ from mggtalk_core.gaussians.learned import (
     mirrored_after_driving,
     with_networks,
 )
+from mggtalk_core.gaussians.mirror import Mirror
 from mggtalk_core.gaussians.networks.cells import Cells
 from mggtalk_core.gaussians.networks.config import ABLATIONS, CONFIGS, EMBEDDED, PAPER, Switches
 from mggtalk_core.gaussians.networks.densify import REACH
@@ -157,7 +158,9 @@ def some_gaussians(count):
 def test_reflected_parameters_make_the_mirrored_picture():
     """The twin's parameters and mirrored places, seen by a frontal camera, are the picture seen in a mirror."""
     gaussians = some_gaussians(60)
-    scale, turn, colour, odds = reflect(parameters(gaussians)).split(WIDTHS, dim=-1)
+    scale, turn, colour, odds = reflect(parameters(gaussians), Mirror.about(torch.tensor([1.0, 0.0, 0.0]))).split(
+        WIDTHS, dim=-1
+    )
     mirrored = replace(
         gaussians, means=gaussians.means * FLIP_X, quats=turn, scales=scale.exp(), sh=colour.view(-1, 4, 3),
         opacities=odds[:, 0].sigmoid(),
@@ -182,7 +185,7 @@ def test_mirrored_gaussians_are_the_visible_ones_reflected_and_an_offset(sequenc
             offsets = torch.cat(made([driven(sequence, made)], [image(head)])[0].parents, dim=-1)
         visible, mirrored = offsets[:first], offsets[first:]
         assert visible.abs().max() > 0.01
-        assert torch.allclose(mirrored, follows * reflect(visible)[twin], atol=1e-5)
+        assert torch.allclose(mirrored, follows * reflect(visible, sequence.avatar.mirror)[twin], atol=1e-5)
 
 
 def test_each_mirrored_parameter_has_a_network_of_its_own():

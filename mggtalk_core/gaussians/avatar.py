@@ -22,7 +22,7 @@ from .discs import Discs, discs_on
 from .gaussians import SH_C0
 from .grazing import Grazing, grazing_of
 from .inner import is_mouth, part_of
-from .mirror import reflect_harmonics
+from .mirror import Mirror
 from .neighbours import Tangents, surface_tangents
 
 STRETCH = 2.0
@@ -55,6 +55,8 @@ class Avatar(Record):
     apertures: tuple[Aperture, ...]
     behind: tuple[Int[Tensor, "k"], ...]
     """For each aperture the rows of the points that show only through it."""
+    mirror: Mirror
+    """What made the mirrored points of the visible ones."""
     grazing: Grazing
     """Skin at the rim, which streaks when it turns to the front."""
     cheeks: Int[Tensor, "k"]
@@ -75,7 +77,7 @@ class Avatar(Record):
         sh = torch.zeros(len(self.colours), 4, 3, device=self.colours.device)
         sh[:, 0] = (self.colours - 0.5) / SH_C0
         first, last = self.points.visible_count, self.seen_count
-        sh[first:last] = reflect_harmonics(sh[first:last])
+        sh[first:last] = self.mirror.reflect_harmonics(sh[first:last])
         return sh
 
 
@@ -86,7 +88,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
     colours, opacities = point_colours(portrait, points, binding, part)
     child_label = torch.full((seen,), int(Label.CHILD), dtype=points.labels.dtype, device=points.labels.device)
     apertures, behind = _apertures(points, binding, part)
-    tangents = _tangents(points, binding, part)
+    tangents, mirror = _tangents(points, binding, part), Mirror.of(points)
     return Avatar(
         points=points,
         binding=binding,
@@ -94,7 +96,8 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         discs=discs_on(points.triangle[seen:], binding.model.triangles, binding.rest),
         apertures=apertures,
         behind=behind,
-        grazing=_grazing(points, tangents, part),
+        mirror=mirror,
+        grazing=_grazing(points, tangents, mirror, part),
         cheeks=_cheeks(points, binding),
         colours=torch.cat((colours, colours[:seen])),
         opacities=torch.cat((opacities, opacities[:seen])),
@@ -102,10 +105,10 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
     )
 
 
-def _grazing(points: HeadPoints, tangents: Tangents, part: Int[Tensor, "n"]) -> Grazing:
+def _grazing(points: HeadPoints, tangents: Tangents, mirror: Mirror, part: Int[Tensor, "n"]) -> Grazing:
     """Find what may streak of skin and hair; eyes and teeth lie too deep to be turned to the front."""
     rows = torch.nonzero(part[: points.visible_count] <= int(Part.SCALP)).squeeze(-1)
-    return grazing_of(points, rows, tangents.pixel)
+    return grazing_of(points, rows, mirror, tangents.pixel)
 
 
 def _cheeks(points: HeadPoints, binding: Binding) -> Int[Tensor, "k"]:

@@ -15,7 +15,6 @@ from .avatar import Avatar
 from .densify import CHILD_SHRINK, child_offset
 from .frames import ellipse_frames
 from .gaussians import SH_C0, Gaussians
-from .mirror import reflect_quaternions
 
 SPREAD = 0.28
 """Standard deviation of a visible Gaussian over the distance to its neighbour, before it shares with its child.
@@ -52,8 +51,8 @@ def frame_gaussians(
     scales = _extent(spacing, avatar.tangents.pixel)
     twin = points.mirror_of.long()
     offset = child_offset(along_x, along_y)
-    offset = torch.cat((offset, offset[twin] * offset.new_tensor((-1.0, 1.0, 1.0))))
-    quats = torch.cat((quats, reflect_quaternions(quats[twin])))
+    offset = torch.cat((offset, avatar.mirror.reflect_vectors(offset[twin])))
+    quats = torch.cat((quats, avatar.mirror.reflect_quaternions(quats[twin])))
     scales = torch.cat((scales, scales[twin]))
     disc_quats, disc_spacing = avatar.discs(vertices)
     shown = _shown(avatar, positions, vertices, torch.cat((whole, whole[twin])))

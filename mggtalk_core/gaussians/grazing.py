@@ -18,6 +18,7 @@ from ..geometry.points import HeadPoints
 from ..head.camera import Camera
 from ..record import Record
 from .compiled import loops_may
+from .mirror import Mirror
 from .neighbours import pixel_rows
 
 STREAK, NEEDLE = 3.0, 6.0
@@ -36,6 +37,8 @@ class Grazing(Record):
     """Rows, among all points, of the mirrored points whose twin is one of ``rows``."""
     twin: Int[Tensor, "m"]
     """Place of that twin in ``rows``."""
+    mirror: Mirror
+    """What made the mirrored points."""
     pixel: float
     """Distance of neighbouring pixels on a surface that faces the source's camera, units."""
 
@@ -49,15 +52,15 @@ class Grazing(Record):
 
         rows, neighbours, center = self.rows.numpy(), self.neighbours.numpy(), tuple(eye.numpy())
         limits = tuple(np.float32(self.pixel * pixels) for pixels in (STREAK, NEEDLE - STREAK))
-        seen = rows, np.arange(len(rows)), np.float32(1.0)
-        mirrored = self.mirrored.numpy(), self.twin.numpy(), np.float32(-1.0)
-        for points, origin, flip in (seen, mirrored):
-            fade(points, origin, rows, neighbours, flip, center, limits, positions.numpy(), factor.numpy())
+        seen = rows, np.arange(len(rows)), np.eye(3, dtype=np.float32)
+        mirrored = self.mirrored.numpy(), self.twin.numpy(), self.mirror.vectors.numpy()
+        for points, origin, mirror in (seen, mirrored):
+            fade(points, origin, rows, neighbours, mirror, center, limits, positions.numpy(), factor.numpy())
 
     def _plain(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], eye: Float[Tensor, "3"]) -> None:
         gaps = positions[self.neighbours] - positions[self.rows]
         factor[self.rows] *= self._left(gaps, positions[self.rows], eye)
-        reflected = gaps[:, :, self.twin] * gaps.new_tensor((-1.0, 1.0, 1.0))
+        reflected = self.mirror.reflect_vectors(gaps[:, :, self.twin])
         factor[self.mirrored] *= self._left(reflected, positions[self.mirrored], eye)
 
     def _left(
@@ -69,7 +72,7 @@ class Grazing(Record):
         return 1.0 - t * t * (3.0 - 2.0 * t)
 
 
-def grazing_of(points: HeadPoints, rows: Int[Tensor, "k"], pixel: float) -> Grazing:
+def grazing_of(points: HeadPoints, rows: Int[Tensor, "k"], mirror: Mirror, pixel: float) -> Grazing:
     """Find those of the visible points ``rows`` whose neighbours lie far from them in space, on both sides.
 
     ``pixel`` is the distance of neighbouring pixels on a surface that faces the camera, in units.
@@ -85,7 +88,7 @@ def grazing_of(points: HeadPoints, rows: Int[Tensor, "k"], pixel: float) -> Graz
     place[rows] = torch.arange(len(rows), device=rows.device)
     twin = place[points.mirror_of.long()]
     mirrored = torch.nonzero(twin >= 0).squeeze(-1)
-    return Grazing(rows, neighbours, mirrored + points.visible_count, twin[mirrored], pixel)
+    return Grazing(rows, neighbours, mirrored + points.visible_count, twin[mirrored], mirror, pixel)
 
 
 def _alone(gaps: Float[Tensor, "2 2 k 3"]) -> Float[Tensor, "k"]:

@@ -143,30 +143,39 @@ def show_through(upper, lower, ends, numbers, points, out):  # noqa: ANN001, ANN
 
 
 @compiled(fastmath=_FAST)
-def _seen_gap(positions, here, there, flip, sight):  # noqa: ANN001, ANN202
-    """Return how long the way between two points looks from the direction ``sight``; ``flip`` multiplies its x."""
+def _turned(matrix, x, y, z):  # noqa: ANN001, ANN202
+    return (
+        x * matrix[0, 0] + y * matrix[1, 0] + z * matrix[2, 0],
+        x * matrix[0, 1] + y * matrix[1, 1] + z * matrix[2, 1],
+        x * matrix[0, 2] + y * matrix[1, 2] + z * matrix[2, 2],
+    )
+
+
+@compiled(fastmath=_FAST)
+def _seen_gap(positions, here, there, sight):  # noqa: ANN001, ANN202
+    """Return how long the way between two points looks from the direction ``sight``."""
     a, b = positions[there], positions[here]
-    x, y, z = flip * (a[0] - b[0]), a[1] - b[1], a[2] - b[2]
+    x, y, z = a[0] - b[0], a[1] - b[1], a[2] - b[2]
     along = x * sight[0] + y * sight[1] + z * sight[2]
     return _length(x - along * sight[0], y - along * sight[1], z - along * sight[2])
 
 
 @compiled(fastmath=_FAST)
-def fade(points, origin, rows, neighbours, flip, eye, limits, positions, factor):  # noqa: ANN001, ANN201
+def fade(points, origin, rows, neighbours, mirror, eye, limits, positions, factor):  # noqa: ANN001, ANN201
     """Multiply the ``factor`` of some ``points`` by what a turn leaves of them; see `Grazing`.
 
-    ``origin`` says for each of them which column of ``rows`` [K] and ``neighbours`` [2,2,K] it has its gaps from, where
-    ``flip`` is -1 for mirror images; ``eye`` is the camera's place, ``limits`` are the distance from which points fade,
-    and over which.
+    ``origin`` says for each of them which column of ``rows`` [K] and ``neighbours`` [2,2,K] it has its gaps from, and
+    ``mirror`` [3,3] leads from the points' directions to those of the gaps; ``eye`` is the camera's place, ``limits``
+    are the distance from which points fade, and over which.
     """
     for i in range(len(points)):
         k, point = origin[i], points[i]
         x, y, z = eye[0] - positions[point, 0], eye[1] - positions[point, 1], eye[2] - positions[point, 2]
         scale = _ONE / max(_length(x, y, z), _TINY)
-        sight, farthest = (scale * x, scale * y, scale * z), _ZERO
+        sight, farthest = _turned(mirror, scale * x, scale * y, scale * z), _ZERO
         for axis in range(2):
-            before = _seen_gap(positions, rows[k], neighbours[axis, 0, k], flip, sight)
-            behind = _seen_gap(positions, rows[k], neighbours[axis, 1, k], flip, sight)
+            before = _seen_gap(positions, rows[k], neighbours[axis, 0, k], sight)
+            behind = _seen_gap(positions, rows[k], neighbours[axis, 1, k], sight)
             both = (before > _ZERO) & (behind > _ZERO)
             farthest = max(farthest, min(before, behind) if both else max(before, behind))
         t = min(max((farthest - limits[0]) / limits[1], _ZERO), _ONE)

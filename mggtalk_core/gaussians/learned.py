@@ -144,9 +144,8 @@ def mirrored_after_driving(avatar: Avatar, gaussians: Gaussians, filtered: bool)
     first, last, count = avatar.points.visible_count, avatar.seen_count, len(avatar.points.positions)
     means, opacities = gaussians.means.clone(), gaussians.opacities.clone()
     twin = avatar.points.mirror_of.long()
-    flip = means.new_tensor((-1.0, 1.0, 1.0))
-    means[first:last] = means[twin] * flip
-    means[count + first : count + last] = means[count + twin] * flip
+    means[first:last] = avatar.mirror.reflect_points(means[twin])
+    means[count + first : count + last] = avatar.mirror.reflect_points(means[count + twin])
     if filtered:
         keep = voxel_filter(means[:first].detach(), means[first:last].detach())
         opacities[first:last] *= keep

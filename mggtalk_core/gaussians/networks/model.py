@@ -126,7 +126,7 @@ class GaussianNetworks(nn.Module):
         cells, twins = head.cells, head.cells.twins.clamp(min=0)
         standing = apply_offsets(taken(head.analytic, twins), cells.at_twins(offsets).split(WIDTHS, dim=-1))
         there = (cells.twins >= 0)[:, None]
-        return (reflect(parameters(standing)) * there).T.unflatten(1, (cells.grid, cells.grid))
+        return (reflect(parameters(standing), head.avatar.mirror) * there).T.unflatten(1, (cells.grid, cells.grid))
 
     def _spread(
         self,
@@ -138,7 +138,7 @@ class GaussianNetworks(nn.Module):
     ) -> Offsets:
         """Carry maps over to the points, and let every point have its child's share of them."""
         if follows:  # s^s = s + D_s^s: what D_gs has added to s is reflected with it
-            mirrored = mirrored + reflect(visible.flatten(1).T).T.view_as(visible)
+            mirrored = mirrored + reflect(visible.flatten(1).T, head.avatar.mirror).T.view_as(visible)
         both = torch.stack((visible, mirrored))  # [2, 20, H, W]
         if self.densifier is None:
             return Offsets(head.cells.spread(both, WIDTHS, head.parents), None)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..gaussians import Gaussians
-from ..mirror import reflect_harmonics, reflect_quaternions
+from ..mirror import Mirror
 
 WIDTHS = (3, 4, 12, 1)
 """Numbers of log-scale, raw quaternion, spherical harmonics and logit of the opacity: ``s, r, c, o`` of D.3."""
@@ -58,8 +58,8 @@ def parameters(gaussians: Gaussians) -> Float[Tensor, "n 20"]:
     return torch.cat((*unbounded, torch.logit(opacity)[:, None]), dim=-1)
 
 
-def reflect(values: Float[Tensor, "n 20"]) -> Float[Tensor, "n 20"]:
-    """Return parameters, or their offsets, of the Gaussians in a mirror at x = 0: both change sign alike."""
+def reflect(values: Float[Tensor, "n 20"], mirror: Mirror) -> Float[Tensor, "n 20"]:
+    """Return parameters, or their offsets, of the Gaussians in a mirror: both change alike."""
     scale, turn, colour, odds = values.split(WIDTHS, dim=-1)
-    mirrored = reflect_harmonics(colour.unflatten(-1, (4, 3))).flatten(1)
-    return torch.cat((scale, reflect_quaternions(turn), mirrored, odds), dim=-1)
+    mirrored = mirror.reflect_harmonics(colour.unflatten(-1, (4, 3))).flatten(1)
+    return torch.cat((scale, mirror.reflect_quaternions(turn), mirrored, odds), dim=-1)
