@@ -14,7 +14,8 @@ from mggtalk_core.geometry.interior import INNER_INSET, LOWER_DROP
 from mggtalk_core.geometry.mirror_plane import mirror_plane
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.geometry.reconstruct import reconstruct_surface
-from mggtalk_core.geometry.symmetry import agrees_with_picture, symmetric_geometry
+from mggtalk_core.geometry.silhouette import SOLID, tucked_in
+from mggtalk_core.geometry.symmetry import TUCK, agrees_with_picture, symmetric_geometry
 from mggtalk_core.geometry.teeth import LIPS, upper_jaw, upper_teeth, with_seen_teeth
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.head.head_fit import HeadFit
@@ -144,7 +145,11 @@ def test_points_keep_their_order_and_bookkeeping(head):
     columns, rows = points.pixel.T
     assert torch.equal(points.positions[:f], head.surface.position_map[:, rows, columns].T)
     twins = mirror_plane(head.surface, head.model).reflect(points.positions[points.mirror_of])
-    assert torch.equal(points.positions[f : f + s], twins)
+    away = (points.positions[f : f + s] - twins).norm(dim=1)
+    x, y, _ = head.fit.camera.project(twins).unbind(-1)
+    solid = head.surface.mask & (head.surface.portrait.matte[0] > SOLID)
+    # Only what would show past the silhouette is moved, and not far.
+    assert not away[solid[y.long(), x.long()]].any() and away.max() < TUCK
     assert (points.triangle[f : f + s] == -1).all() and not points.barycentric[f : f + s].any()
 
 
@@ -171,6 +176,19 @@ def test_carving_knows_background_front_and_outside(frontal):
     pixels = torch.tensor([[256.5, 256.5], [256.5, 256.5], [5.5, 5.5], [-40.0, 256.5]])
     points = camera.unproject(pixels, torch.tensor([depth - 0.2, depth + 0.2, depth, depth]))
     assert agrees_with_picture(points, frontal.surface).tolist() == [False, True, False, True]
+
+
+def test_points_past_the_silhouette_are_moved_onto_its_nearest_pixel(frontal):
+    """A row through the middle of the face: the head's first pixel is the nearest to what lies left of it."""
+    inside = frontal.surface.mask & (frontal.surface.portrait.matte[0] > SOLID)
+    first = int(torch.nonzero(inside[256])[0])
+    camera, pixels = frontal.fit.camera, torch.tensor([[first - 0.5, 256.5], [256.5, 256.5], [-40.0, 256.5]])
+    tucked = tucked_in(camera.unproject(pixels, torch.tensor([9.0, 9.0, 9.0])), frontal.surface)
+    there = camera.project(tucked.positions)
+    assert tucked.shift[0] == pytest.approx(1.0, abs=1e-3) and tucked.shift[1] == 0.0
+    assert torch.allclose(there[:2], torch.tensor([[first + 0.5, 256.5, 9.0], [256.5, 256.5, 9.0]]), atol=1e-3)
+    assert tucked.in_picture.tolist() == [True, True, False]
+    assert torch.equal(tucked.shown[:2], frontal.surface.depth[256, [first, 256]])
 
 
 def test_do_not_mirror_mask(turned):

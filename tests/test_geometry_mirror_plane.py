@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mggtalk_core.geometry.mirror_plane import SHIFTED, MirrorPlane, mirror_plane
-from mggtalk_core.geometry.symmetry import symmetric_geometry
+from mggtalk_core.geometry.symmetry import TUCK, symmetric_geometry
 from mggtalk_core.motion.rotations import axis_rotation
 from tests.test_geometry_head import Head
 
@@ -74,4 +74,6 @@ def test_a_plane_that_is_given_is_used(turned):
     points = symmetric_geometry(turned.surface, turned.model, plane=MirrorPlane.canonical())
     first, count = points.visible_count, points.mirrored_count
     twins = points.positions[points.mirror_of] * torch.tensor([-1.0, 1.0, 1.0])
-    assert count > 0 and torch.allclose(points.positions[first : first + count], twins, atol=1e-6)
+    away = (points.positions[first : first + count] - twins).norm(dim=1)
+    # What would show past the silhouette is moved inside it.
+    assert count > 0 and away.max() < TUCK and (away < 1e-6).float().mean() > 0.7

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import max_pool2d, normalize
+from torch.nn.functional import normalize
 
 from ..head.model import HeadModel
 from ..head.parts import Part
 from ..record import Record
+from .silhouette import tucked_in
 from .surface import Surface
 from .teeth import upper_jaw
 from .thickness import thickness
@@ -76,10 +77,11 @@ def hidden_points(surface: Surface, model: HeadModel) -> HiddenPoints:
     useful = ~_turned_away(vertices, model)
     inner = _sampled(vertices, model, torch.nonzero(~skin & useful).squeeze(-1), spacing)
     backing = _sampled(vertices, model, torch.nonzero(skin & useful).squeeze(-1), spacing)
-    positions, shift, behind = _tucked_in(_inset(*backing, vertices, rim, model), surface)
+    tucked = tucked_in(_inset(*backing, vertices, rim, model), surface, erosion=EROSION)
+    positions, behind = tucked.positions, tucked.in_picture & (tucked.depth > tucked.shown - TOLERANCE)
     # The neck's flare and the shoulders do not belong to the head: there nothing is moved, only dropped.
     on_head = (part[backing[0]] == int(Part.FACE)) | (positions[:, 1] > SKULL_BOTTOM)
-    keep = behind & (shift < torch.where(on_head, TUCK, 1.0))
+    keep = behind & (tucked.shift < torch.where(on_head, TUCK, 1.0))
     triangle = torch.cat((inner[0], backing[0][keep]))
     barycentric = torch.cat((inner[1], backing[1][keep]))
     sunk = _on_surface(*inner, vertices, model) - vertices.new_tensor((0.0, 0.0, INNER_INSET))
@@ -174,36 +176,3 @@ def _inset(
     thin = THIN * thickness(vertices, normals, model.parts <= int(Part.SCALP))
     inwards = -normals * torch.minimum(depth, thin)[:, None]
     return _on_surface(triangle, barycentric, vertices + inwards, model)
-
-
-def _tucked_in(
-    positions: Float[Tensor, "k 3"], surface: Surface
-) -> tuple[Float[Tensor, "k 3"], Float[Tensor, "k"], Bool[Tensor, "k"]]:
-    """Move points that show past the silhouette inside it.
-
-    Returns the points, by how many pixels each was moved, and whether it is now in the picture and behind its surface.
-    """
-    camera = surface.fit.camera
-    x, y, z = camera.project(positions).unbind(-1)
-    column, row = torch.floor(x).long(), torch.floor(y).long()
-    in_picture = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
-    column, row = column.clamp(0, camera.width - 1), row.clamp(0, camera.height - 1)
-    to_row, to_column = (index[row, column] for index in _nearest_solid(surface))
-    shift = torch.stack((to_column - column, to_row - row), dim=1).to(x)
-    moved = camera.unproject(torch.stack((x, y), dim=1) + shift, z)
-    behind = z > surface.depth[to_row, to_column] - TOLERANCE
-    return moved, shift.norm(dim=1), in_picture & behind
-
-
-def _nearest_solid(surface: Surface) -> tuple[Int[Tensor, "height width"], Int[Tensor, "height width"]]:
-    """Return row and column of the nearest pixel well inside the matte, for every pixel."""
-    from scipy.ndimage import distance_transform_edt
-
-    solid = ((surface.portrait.matte > 0.5) & surface.mask).float()[None]
-    # One axis after the other: the same square window at a fraction of the work.
-    thin = -max_pool2d(-solid, (EROSION, 1), stride=1, padding=(EROSION // 2, 0))
-    core = -max_pool2d(-thin, (1, EROSION), stride=1, padding=(0, EROSION // 2))
-    outside = (core[0, 0] == 0).cpu().numpy()
-    rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
-    device = surface.mask.device
-    return torch.from_numpy(rows).long().to(device), torch.from_numpy(columns).long().to(device)

@@ -13,16 +13,17 @@ from ..parallel import one_thread
 from .interior import HiddenPoints, hidden_points
 from .mirror_plane import MirrorPlane, mirror_plane
 from .points import HeadPoints, Label
+from .silhouette import SOLID, tucked_in
 from .surface import Surface
 from .teeth import with_seen_teeth
 from .voxel import Occlusion, voxel_filter
 
 OPAQUE = 0.8
 """Matte above which a visible point is mirrored: blended edge pixels carry the background's colour."""
-SOLID = 0.5
-"""Matte below which the picture shows something else than the head."""
 CLEARANCE = 0.03
 """A mirrored point must lie this far (units of 10 cm) behind what the picture shows in its place."""
+TUCK = 0.05
+"""Farthest (units of 10 cm) that a mirrored point is moved to get inside the silhouette."""
 
 
 @one_thread()
@@ -59,6 +60,7 @@ def symmetric_geometry(
     visible = surface.position_map[:, rows, columns].T
     source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)
     mirrored = (mirror_plane(surface, model) if plane is None else plane).reflect(visible[source])
+    mirrored = _within_silhouette(mirrored, surface)
     keep = voxel_filter(visible, mirrored, voxel=voxel, radius=radius, occlusion=occlusion)
     keep &= agrees_with_picture(mirrored, surface)
     hidden = hidden_points(surface, model)
@@ -77,6 +79,19 @@ def _mirror_sources(
     if do_not_mirror.shape != sources.shape:
         raise InputError(f"The do-not-mirror mask must be {tuple(sources.shape)}, not {tuple(do_not_mirror.shape)}.")
     return sources & ~do_not_mirror.bool()
+
+
+def _within_silhouette(mirrored: Float[Tensor, "m 3"], surface: Surface) -> Float[Tensor, "m 3"]:
+    """Move points that show a little past the silhouette inside it, behind what the picture shows there.
+
+    The plane and the surface are known to some millimetres, so the far rim of the mirrored half seldom falls on the
+    silhouette. Dropping what lies outside would leave a gap beside the visible half wherever it falls short of it.
+    """
+    camera, tucked = surface.fit.camera, tucked_in(mirrored, surface)
+    pixels = camera.project(tucked.positions)[:, :2]
+    inside = camera.unproject(pixels, torch.maximum(tucked.depth, tucked.shown + 1.01 * CLEARANCE))
+    near = tucked.in_picture & (tucked.shift > 0.0) & ((inside - mirrored).norm(dim=1) < TUCK)
+    return torch.where(near[:, None], inside, mirrored)
 
 
 def agrees_with_picture(points: Float[Tensor, "m 3"], surface: Surface) -> Bool[Tensor, "m"]:
