@@ -163,7 +163,7 @@ def test_the_command_measures_one_head_and_one_object(shared, tmp_path, capsys):
     # The reference's error on this object is 0.06 mm; float32 loses nothing of it.
     assert cow["made_float64"] < 0.1 and abs(cow["loss"]) < 1.0
     stages = {(row["provider"], row["stage"]): row for row in tables["stages"]["rows"]}
-    assert len(stages) == 14
+    assert len(stages) == 17
     # A head that the refinement was not trained on, and the landmark network's own errors.
     assert stages["mesh", "P_f"]["depth_face"] < 0.9 * stages["mesh", "P_c"]["depth_face"]
     for provider in ("mesh", "imagined depth", "imagined normals", "imagined both"):

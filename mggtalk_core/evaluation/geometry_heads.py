@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,11 @@ class Subject:
         """Return the pipeline's surface; see `reconstruct_surface` for the options."""
         return reconstruct_surface(self.portrait, self.fit, self.model, **options)
 
+    def well_cut(self) -> Subject:
+        """Return the same head cut out as it should be: mattes are trained on photographs, not on rendered heads."""
+        matte = (self.truth.depth > 0).to(self.portrait.matte)[None]
+        return replace(self, portrait=replace(self.portrait, matte=matte))
+
     def estimate(self, maps: Mapping[str, Tensor]) -> Estimate:
         """Return what is integrated: the fitted head, with ``depth`` and ``normals`` in the place of its own."""
         mesh = mesh_estimate(self.portrait, self.fit, self.model)
@@ -106,8 +111,9 @@ def stage_rows(subject: Subject, refine: Refine | None = None) -> list[Row]:
     """Return the errors of every provider and stage on one head.
 
     ``imagined depth``, ``imagined normals`` and ``imagined both`` stand for a network: the true maps with the kinds of
-    error that depth networks make, an unknown scale and shift among them. GeoWizard and Marigold themselves are
-    measured where their weights are present; none are fetched for it.
+    error that depth networks make, an unknown scale and shift among them. ``true maps`` are those without the errors,
+    and the head cut out rightly: what is left is the stages' own. GeoWizard and Marigold themselves are measured where
+    their weights are present; none are fetched for it.
 
     Args:
         subject: the head.
@@ -116,6 +122,8 @@ def stage_rows(subject: Subject, refine: Refine | None = None) -> list[Row]:
     rows = []
     for provider, maps in imagined_providers(subject).items():
         rows += _provider_rows(subject, provider, subject.surface(**maps), subject.estimate(maps))
+    cut, truth = subject.well_cut(), true_maps(subject.truth)
+    rows += _provider_rows(cut, "true maps", cut.surface(**truth), cut.estimate(truth))
     for provider in NETWORKS:
         surface = _network_surface(subject, provider)
         rows += [] if surface is None else _provider_rows(subject, provider, surface, None)
@@ -200,6 +208,15 @@ def lifted(estimate: Estimate, camera: Camera) -> Float[Tensor, "3 height width"
     """Return the canonical position of every pixel of an estimate."""
     in_camera = (rays(camera) * estimate.depth).flatten(1).T
     return ((in_camera - camera.translation) @ camera.rotation).T.reshape(3, *estimate.depth.shape)
+
+
+def true_maps(truth: Truth) -> dict[str, Tensor]:
+    """Return the true depth and normals; NaN where there is no head."""
+    outside = truth.depth == 0
+    return {
+        "depth": truth.depth.masked_fill(outside, torch.nan),
+        "normals": truth.normals.masked_fill(outside, torch.nan),
+    }
 
 
 def imagined_maps(truth: Truth, seed: int) -> tuple[Float[Tensor, "512 512"], Float[Tensor, "3 512 512"]]:
