@@ -11,7 +11,7 @@ from mggtalk_core.gaussians.gaussians import SH_C0, Gaussians
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.render.cpu.rasterizer import Rasterizer
 from mggtalk_core.render.gsplat_backend import gsplat_available
-from mggtalk_core.render.rasterize import available_backends, render, warm_up
+from mggtalk_core.render.rasterize import available_backends, render
 from mggtalk_core.render.reference import render_reference
 from mggtalk_core.render.synthetic import head_camera, head_scene
 
@@ -244,7 +244,6 @@ def test_background_is_what_shines_through():
 def test_backends_by_name():
     scene, camera = head_scene(200), head_camera(32)
     assert "numba" in available_backends() and "reference" in available_backends()
-    warm_up()
     assert_same(render(scene, camera), render(scene, camera, backend="numba"))
     assert render(scene, camera, backend="reference").rgb.dtype == torch.float64
     with pytest.raises(InputError, match='Unknown splat backend "blender": choose one of auto, '):

@@ -17,7 +17,6 @@ from ..gaussians.gaussians import Gaussians
 from ..head.camera import Camera
 from .reference import render_reference
 from .rendering import Rendering
-from .synthetic import head_scene
 
 _log = logging.getLogger(__name__)
 
@@ -71,12 +70,6 @@ def render(
 def available_backends(device: torch.device | str = "cpu") -> list[str]:
     """Return the backends that can run here, in the order ``"auto"`` takes them for Gaussians on ``device``."""
     return [name for name in _preference(torch.device(device)) if _backends()[name].available()]
-
-
-def warm_up(backend: str = "auto") -> None:
-    """Compile or load the kernels of a backend, so that the first picture takes no longer than the next."""
-    with torch.no_grad():
-        render(head_scene(200), Camera.for_crop(64), backend=backend)
 
 
 def check_backend(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Made-up scenes that load a rasteriser as a head does: for warm-up, trial renders, tests and benchmarks."""
+"""Made-up scenes that load a rasteriser as a head does: for trial renders, tests and benchmarks."""
 
 from __future__ import annotations
 

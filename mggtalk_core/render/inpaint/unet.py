@@ -50,9 +50,6 @@ MOUTH = InpaintConfig(
 PAPER = InpaintConfig(pictures=10, guides=12, stem=2, widths=(64, 128, 256, 512, 512), blocks=2, fine=32)
 """For 512x512 pictures and a large GPU; the paper gives the resolution and the adversarial loss, not the widths."""
 
-CORRECTION = 8
-"""Channels of `Correction`: two flows, a blend, a residual."""
-
 
 @dataclass(frozen=True)
 class Correction:
