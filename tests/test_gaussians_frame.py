@@ -128,6 +128,9 @@ def test_the_mirrored_half_is_reflected_in_the_plane_that_its_points_were(head):
     positions[first:last] = plane.reflect(positions[twin])
     tilted = build_avatar(head.portrait, replace(points, positions=positions), head.binding)
     assert torch.allclose(tilted.mirror.vectors, Mirror.about(plane.normal).vectors, atol=1e-6)
+    aside = positions.clone()
+    aside[first:last:3] += 0.05 * torch.rand(3, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(Mirror.of(replace(points, positions=aside)).vectors, tilted.mirror.vectors, atol=1e-5)
     made = frame_gaussians(tilted, points.fit.beta_s, points.fit.gaze)
     count, axes = len(positions), matrix_of(made.quats)
     covariances = (axes * made.scales.square()[:, None]) @ axes.mT

@@ -43,17 +43,21 @@ class Mirror(Record):
 
     @classmethod
     def of(cls, points: HeadPoints) -> Mirror:
-        """Return the mirror that made the mirrored points; the paper's where there is none."""
+        """Return the mirror that made the mirrored points; the paper's where there is none.
+
+        It is the plane of most of them: some were moved afterwards.
+        """
         first, count = points.visible_count, points.mirrored_count
         images, twins = points.positions[first : first + count], points.positions[points.mirror_of.long()]
         apart = twins - images
-        if not len(apart) or not bool(apart.any()):
+        length = apart.norm(dim=1)
+        if not bool(length.any()):
             return cls.about(points.positions.new_tensor((1.0, 0.0, 0.0)))
-        farthest = apart[apart.norm(dim=1).argmax()]
-        towards = farthest * farthest[0].sign()  # the subject's left
-        normal = (apart * (apart @ towards).sign()[:, None]).sum(dim=0)
+        far = length >= length.median()  # the rest lie too near the plane to tell its direction
+        towards = apart[far] / length[far, None]
+        normal = (towards * towards[:, :1].sign()).median(dim=0).values
         normal = normal / normal.norm()
-        return cls.about(normal, ((twins + images) @ normal).mean() / 2.0)
+        return cls.about(normal, ((twins + images) @ normal).median() / 2.0)
 
     def reflect_points(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Return the images of points, units of 10 cm."""
