@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from ..head.model import HeadModel, load_head_model
-from ..head.parts import Part
+from ..head.parts import RIGID_PIECES, Part
 from ..head.zbuffer import interpolate, rasterize_mesh
 
 AXIS_Z = -0.75
@@ -31,7 +31,6 @@ SPREAD = 0.12
 """Reach of a landmark over the chart, units of 10 cm."""
 EYE_NEAR, EYE_FAR = 1.15, 1.9
 """Up to so many radii from the middle of an eyeball the lids move with it as one piece, and not at all beyond."""
-_RIGID = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def load_chart(grid: int) -> Chart:
         places=places,
         fade=_fade(model.mean, angle),
         landmark_share=_landmark_share(mean, mask, model),
-        rigid=tuple(sum(model.parts == int(part) for part in group).bool() for group in _RIGID),
+        rigid=tuple(sum(model.parts == int(part) for part in group).bool() for group in RIGID_PIECES),
         lids=torch.stack([_near_eye(model, eye, center) for eye, center in zip(eyes, model.eye_mean, strict=True)]),
     )
 

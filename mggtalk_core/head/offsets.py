@@ -12,12 +12,11 @@ from ..spline import solve_spline
 from .gauss_newton import Problem, State, residuals
 from .landmark_model import LandmarkModel
 from .model import HeadModel
-from .parts import Part
+from .parts import RIGID_PIECES
 
 REACH = 0.6
 """Distance from the nearest landmark, in units of 10 cm, at which the displacement has faded to nothing."""
 SMOOTHING = 2e-4
-_RIGID = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
 _TELL_APART = (("jawOpen", 0.6), ("eyeBlinkLeft", 0.6), ("eyeBlinkRight", 0.6))
 """Movements that part what touches: a lower lip is far from an upper one by how it follows the jaw."""
 
@@ -50,7 +49,7 @@ def lifted_miss(problem: Problem, state: State) -> np.ndarray:
 
 def make_rigid(offsets: np.ndarray, parts: np.ndarray) -> None:
     """Give all vertices of a rigid piece the mean of their ``offsets`` [V] or [V, 3], in place."""
-    for group in _RIGID:
+    for group in RIGID_PIECES:
         members = np.isin(parts, [int(part) for part in group])
         offsets[members] = offsets[members].mean(axis=0)
 

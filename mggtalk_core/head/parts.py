@@ -18,3 +18,7 @@ class Part(IntEnum):
     TONGUE = 6
     EYE_LEFT = 7
     EYE_RIGHT = 8
+
+
+RIGID_PIECES = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
+"""Parts that a correction of the head's shape moves as one piece."""

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..head.camera import Camera
+from ..portrait.parsing import Label
 from ..portrait.portrait import Portrait
 
 NECK = (0.0, -1.5, -0.8)
@@ -20,8 +21,8 @@ _SOFTNESS = 24.0
 """Width in pixels over which the torso's motion dies out into the background."""
 _LONGEST = 64.0
 """The torso moves at most this many pixels: beyond, the layer would fold."""
-_BODY = (2, 4)
-"""Body skin and clothes in `Portrait.labels`."""
+_BODY = (int(Label.BODY), int(Label.CLOTHES))
+"""What belongs to the torso in `Portrait.labels`."""
 
 
 def neck_motion(source: Camera, frame: Camera) -> tuple[np.ndarray, np.ndarray, float]:
