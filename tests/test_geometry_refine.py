@@ -1,6 +1,6 @@
 """Geometry refinement: nothing untrained, the line of sight kept, one body, mirror images alike."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from mggtalk_core.geometry.refine_net import EMBEDDED, GEOMETRY, PAPER, PICTURE,
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
 from mggtalk_core.head.zbuffer import rasterize_mesh
+from mggtalk_core.weights.module_file import write_module
 from mggtalk_core.weights.policy import using_policy
 from tests.head_samples import FLIP_X, model_fit, model_head
 
@@ -199,6 +200,15 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path, content):
     path = tmp_path / "refine.safetensors"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match="refine.safetensors cannot be read") as error:
+        read_network(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("sizes", [{"grid": 32}, {**asdict(TINY), "rooms": 3}, {**asdict(TINY), "widths": (8, 8, 8)}])
+def test_weights_of_another_version_are_told_in_one_line(tmp_path, sizes):
+    path = tmp_path / "refine.safetensors"
+    write_module(path, some_network(), sizes, {})
+    with pytest.raises(WeightsError, match="refine.safetensors belongs to another version") as error:
         read_network(path)
     assert "\n" not in str(error.value)
 

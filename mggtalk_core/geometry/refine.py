@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -14,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ..errors import WeightsError
 from ..head.head_fit import HeadFit
 from ..head.model import HeadModel
 from ..parallel import one_thread
 from ..portrait.portrait import Portrait
+from ..weights.module_file import read_module, write_module
 from ..weights.resolver import resolve
 from .interior import vertex_normals
 from .refine_chart import Chart, load_chart
@@ -134,11 +133,8 @@ def _colours(
 
 
 def write_network(path: str | os.PathLike[str], network: RefineNet, notes: Mapping[str, str]) -> None:
-    """Write the network in half precision; ``notes`` go into the header beside its sizes."""
-    from safetensors.torch import save_file
-
-    tensors = {name: value.detach().half().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(tensors, path, {**notes, "config": json.dumps(asdict(network.config), sort_keys=True)})
+    """Write the network with its sizes; ``notes`` go into the header beside them."""
+    write_module(path, network, asdict(network.config), notes)
 
 
 def read_network(path: str | os.PathLike[str]) -> RefineNet:
@@ -147,17 +143,7 @@ def read_network(path: str | os.PathLike[str]) -> RefineNet:
     Raises:
         WeightsError: the file is missing, damaged or of another version.
     """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            sizes = json.loads((file.metadata() or {})["config"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        network = RefineNet(RefineConfig(**{**sizes, "widths": tuple(sizes["widths"])}))
-        network.load_state_dict(tensors)
-    except Exception as problem:  # safetensors and torch raise their own kinds of errors for damaged files
-        raise WeightsError(f"{Path(path).name} cannot be read ({problem}): install MGGTalk anew") from problem
-    return network.eval().requires_grad_(False)
+    return read_module(path, lambda sizes: RefineNet(RefineConfig(**{**sizes, "widths": tuple(sizes["widths"])})))
 
 
 def load_network() -> RefineNet:

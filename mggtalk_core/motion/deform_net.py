@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..head.model import HeadModel
 from ..portrait.blendshapes import BLENDSHAPE_INDEX, BLENDSHAPES
-from ..weights.module_file import filled, read_module, write_module
+from ..weights.module_file import read_module, write_module
 
 WEIGHTS = "deform.safetensors"
 EXPRESSIONS = len(BLENDSHAPES)
@@ -152,8 +151,7 @@ def write_deform(path: str | os.PathLike[str], network: DeformNet, notes: Mappin
 
 def read_deform(path: str | os.PathLike[str]) -> DeformNet:
     """Read weights; raises `WeightsError` where they are damaged or of another version."""
-    sizes, tensors = read_module(path)
-    return filled(build_deform(DeformConfig(**sizes)), tensors, Path(path).name)
+    return read_module(path, lambda sizes: build_deform(DeformConfig(**sizes)))
 
 
 def _mlp(inputs: int, outputs: int, config: DeformConfig) -> nn.Sequential:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import WeightsError
 
+Network = TypeVar("Network", bound=nn.Module)
 _SIZES = "config"
 
 
@@ -25,30 +26,28 @@ def write_module(
     save_file(tensors, path, {**notes, _SIZES: json.dumps(dict(sizes), sort_keys=True)})
 
 
-def read_module(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the sizes and the weights, in single precision, that `write_module` has written.
+def read_module(path: str | os.PathLike[str], build: Callable[[dict[str, Any]], Network]) -> Network:
+    """Return the network that `write_module` has written, in single precision, to be used and not to be trained.
+
+    Args:
+        path: the file.
+        build: makes an untrained network of its sizes.
 
     Raises:
-        WeightsError: the file is missing, damaged or something else.
+        WeightsError: the file is missing, damaged, something else, or belongs to a network of other sizes.
     """
     from safetensors import safe_open
 
+    name = Path(path).name
     try:
         with safe_open(path, "pt") as file:
             sizes = json.loads((file.metadata() or {})[_SIZES])
-            return sizes, {name: file.get_tensor(name).float() for name in file.keys()}
+            tensors = {each: file.get_tensor(each).float() for each in file.keys()}
     except Exception as problem:  # safetensors raises its own kinds of errors for damaged files
-        raise WeightsError(f"{Path(path).name} cannot be read ({problem}): train or install it anew") from problem
-
-
-def filled(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> nn.Module:
-    """Return ``network`` with these weights, ready to be used and not to be trained.
-
-    Raises:
-        WeightsError: they belong to a network of other sizes; ``name`` says in the message which file it was.
-    """
+        raise WeightsError(f"{name} cannot be read ({problem}): train or install it anew") from problem
     try:
-        network.load_state_dict(dict(tensors))
-    except RuntimeError as problem:
+        network = build(sizes)
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as problem:
         raise WeightsError(f"{name} belongs to another version of this network: train or install it anew") from problem
     return network.eval().requires_grad_(False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...record import Record
-from ...weights.module_file import filled, read_module, write_module
+from ...weights.module_file import read_module, write_module
 from ..avatar import Avatar
 from ..gaussians import Gaussians
 from .cells import Cells
@@ -161,7 +161,9 @@ def write_gaussians(path: str | os.PathLike[str], networks: GaussianNetworks, no
 
 def read_gaussians(path: str | os.PathLike[str]) -> GaussianNetworks:
     """Read weights; raises `WeightsError` where they are damaged or of another version."""
-    sizes, tensors = read_module(path)
+    return read_module(path, _build)
+
+
+def _build(sizes: dict[str, Any]) -> GaussianNetworks:
     widths = {name: tuple(sizes[name]) for name in ("encoder", "decoder")}
-    config = GaussianConfig(**{**sizes, **widths, "switches": Switches(**sizes["switches"])})
-    return filled(GaussianNetworks(config), tensors, Path(path).name)
+    return GaussianNetworks(GaussianConfig(**{**sizes, **widths, "switches": Switches(**sizes["switches"])}))
