@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mggtalk_core.errors import InputError, WeightsError
 from mggtalk_core.portrait import parsing
-from mggtalk_core.portrait.face_frame import FaceFrame, smoothstep
+from mggtalk_core.portrait.face_frame import FaceFrame
 from mggtalk_core.portrait.load import load_portrait
 from mggtalk_core.portrait.parsing import Label
 from mggtalk_core.portrait.portrait import Portrait
@@ -181,7 +181,3 @@ def test_without_the_parsing_network_it_warns_and_goes_on(
     assert any("GrabCut" in str(warning.message) for warning in caught)
     both = torch.minimum(plain.matte, portrait.matte).sum() / torch.maximum(plain.matte, portrait.matte).sum()
     assert both > 0.5, "the outline finds most of the head"
-
-
-def test_smoothstep_ends() -> None:
-    np.testing.assert_allclose(smoothstep(np.array([-1.0, 0.0, 0.5, 1.0, 2.0]), 0.0, 1.0), [0, 0, 0.5, 1, 1])

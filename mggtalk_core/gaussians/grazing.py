@@ -17,6 +17,7 @@ from torch.nn.functional import normalize, pad
 from ..geometry.points import HeadPoints
 from ..head.camera import Camera
 from ..record import Record
+from ..smoothstep import smoothstep
 from .compiled import loops_may
 from .mirror import Mirror
 from .neighbours import pixel_rows
@@ -68,8 +69,7 @@ class Grazing(Record):
     ) -> Float[Tensor, "k"]:
         sight = normalize(eye - positions, dim=-1)
         across = gaps - (gaps * sight).sum(dim=-1, keepdim=True) * sight
-        t = ((_alone(across) / self.pixel - STREAK) / (NEEDLE - STREAK)).clamp(0.0, 1.0)
-        return 1.0 - t * t * (3.0 - 2.0 * t)
+        return 1.0 - smoothstep(_alone(across) / self.pixel, STREAK, NEEDLE)
 
 
 def grazing_of(points: HeadPoints, rows: Int[Tensor, "k"], mirror: Mirror, pixel: float) -> Grazing:

@@ -14,6 +14,7 @@ from torch.nn.functional import grid_sample
 from ..head.model import HeadModel, load_head_model
 from ..head.parts import RIGID_PIECES, Part
 from ..head.zbuffer import interpolate, rasterize_mesh
+from ..smoothstep import smoothstep
 
 AXIS_Z = -0.75
 """Canonical z of the axis around which the head is unrolled."""
@@ -104,14 +105,10 @@ def _places(points: Float[Tensor, "v 3"]) -> Float[Tensor, "v 2"]:
     return torch.stack((across, down), dim=1)
 
 
-def _smooth(values: Tensor, start: float, end: float) -> Tensor:
-    """Return 1 up to ``start``, 0 from ``end`` on, and a smooth step between them."""
-    t = ((end - values) / (end - start)).clamp(0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
-
-
 def _fade(mean: Float[Tensor, "v 3"], angle: Float[Tensor, "v"]) -> Float[Tensor, "v"]:
-    return _smooth(angle, *FADE_SIDE) * _smooth(mean[:, 1], *FADE_BOTTOM) * _smooth(mean[:, 1], *FADE_TOP)
+    edges = ((angle, FADE_SIDE), (mean[:, 1], FADE_BOTTOM), (mean[:, 1], FADE_TOP))
+    side, bottom, top = (smoothstep(values, outer, inner) for values, (inner, outer) in edges)
+    return side * bottom * top
 
 
 def _landmark_share(
@@ -125,4 +122,4 @@ def _landmark_share(
 def _near_eye(model: HeadModel, eye: Bool[Tensor, "v"], center: Float[Tensor, "3"]) -> Float[Tensor, "v"]:
     distance = (model.mean - center).norm(dim=1)
     radius = float(distance[eye].median())
-    return _smooth(distance, EYE_NEAR * radius, EYE_FAR * radius)
+    return smoothstep(distance, EYE_FAR * radius, EYE_NEAR * radius)

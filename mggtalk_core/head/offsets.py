@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..smoothstep import smoothstep
 from ..spline import solve_spline
 from .gauss_newton import Problem, State, residuals
 from .landmark_model import LandmarkModel
@@ -69,9 +70,9 @@ def spread(anchors: np.ndarray, values: np.ndarray, points: np.ndarray, *, smoot
     near = np.flatnonzero(((points[:, :3] > low) & (points[:, :3] < high)).all(axis=1))
     for rows in np.array_split(near, max(len(near) // 1024, 1)):  # pieces that stay in the processor's cache
         reach = _distances(points[rows].astype(np.float32), anchors.astype(np.float32))
-        fade = np.clip(1.0 - reach.min(axis=1) / REACH, 0.0, 1.0)
+        fade = smoothstep(1.0 - reach.min(axis=1) / REACH, 0.0, 1.0)
         affine = slopes[0] + points[rows, :3].astype(np.float32) @ slopes[1:]
-        offsets[rows] = (reach @ weights + affine) * (fade * fade * (3.0 - 2.0 * fade))[:, None]
+        offsets[rows] = (reach @ weights + affine) * fade[:, None]
     return offsets
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ..media.fill import fill
-from .face_frame import FaceFrame, smoothstep
+from ..smoothstep import smoothstep
+from .face_frame import FaceFrame
 from .matte import hair_ramp
 from .parsing import Label
 

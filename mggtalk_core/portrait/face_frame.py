@@ -84,9 +84,3 @@ class FaceFrame:
         # Sixteenths of a pixel; OpenCV's polygons count from pixel centres.
         points = np.round((outline - 0.5) * 16).astype(np.int32)
         return cv2.fillPoly(mask, [cv2.convexHull(points)], 1, shift=4)
-
-
-def smoothstep(x: np.ndarray, start: float | np.ndarray, end: float | np.ndarray) -> np.ndarray:
-    """Rise smoothly from 0 at ``start`` to 1 at ``end``."""
-    t = np.clip((x - start) / (end - start), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)

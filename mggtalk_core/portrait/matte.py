@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .face_frame import FaceFrame, smoothstep
+from ..smoothstep import smoothstep
+from .face_frame import FaceFrame
 from .guided import guided_filter
 from .parsing import Label
 

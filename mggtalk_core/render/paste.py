@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..portrait.portrait import Portrait
+from ..smoothstep import smoothstep
 
 FEATHER = 24
 """Width in crop pixels over which the crop's border blends into the picture."""
@@ -60,9 +61,8 @@ class Paster:
         difference = frame - self._planes
         largest = np.abs(difference).max(axis=0)
         near = cv2.blur(cv2.dilate(largest, np.ones((5, 5), np.uint8)), (5, 5))
-        t = np.clip((near - _QUIET) / (_LOUD - _QUIET), 0.0, 1.0)
         difference *= 255.0 * self._feather
-        return cv2.merge([*difference, t * t * (3.0 - 2.0 * t) * self._feather])
+        return cv2.merge([*difference, smoothstep(near, _QUIET, _LOUD) * self._feather])
 
     def _window(self, change: np.ndarray) -> tuple[int, int, int, int] | None:
         """Return the box of the picture in which the change can be seen, or None."""
@@ -133,6 +133,5 @@ def _in_indices(to_crop: np.ndarray, box: tuple[int, int, int, int], scale: floa
 def _feather(size: int) -> np.ndarray:
     """Return a smooth step over the crop: 0 at its border, 1 from `FEATHER` pixels inwards."""
     position = np.arange(size, dtype=np.float32) + np.float32(0.5)
-    t = np.clip((np.minimum(position, size - position) - 0.5) / FEATHER, 0.0, 1.0)
-    ramp = t * t * (3.0 - 2.0 * t)
+    ramp = smoothstep(np.minimum(position, size - position), 0.5, 0.5 + FEATHER)
     return np.minimum(ramp, ramp[:, None])

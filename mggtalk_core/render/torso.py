@@ -12,6 +12,7 @@ from torch import Tensor
 from ..head.camera import Camera
 from ..portrait.parsing import Label
 from ..portrait.portrait import Portrait
+from ..smoothstep import smoothstep
 
 NECK = (0.0, -1.5, -0.8)
 """Where the neck meets the skull's base in canonical space: what the torso is tied to."""
@@ -78,5 +79,4 @@ def _follow_weight(labels: np.ndarray, neck: np.ndarray) -> np.ndarray:
 
 def _to_border(position: np.ndarray, size: int) -> np.ndarray:
     """Return a smooth step from 0 in the outermost pixel to 1 a quarter of the picture inside."""
-    t = np.clip((np.minimum(position, size - position) - 0.5) / (0.25 * size), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return smoothstep(np.minimum(position, size - position), 0.5, 0.5 + 0.25 * size)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...portrait.warp import Region, apply, invert, to_indices
+from ...smoothstep import smoothstep
 from .carry import carried
 from .guide import SOURCE_CHANNELS, DrivenHead, HeadGuide
 
@@ -100,7 +101,7 @@ def rest_width(place: Place, guide: HeadGuide) -> float:
 def facing(place: Place, head: DrivenHead) -> float:
     """Return how far a place is turned to the camera: 0 not enough to be refined, 1 fully."""
     outward = torch.tensor(place.outward) / math.hypot(*place.outward)
-    return _risen(-float(head.camera.rotation[2].cpu() @ outward), *_FACING)
+    return float(smoothstep(np.float64(-float(head.camera.rotation[2].cpu() @ outward)), *_FACING))
 
 
 def moved(place: Place, head: DrivenHead, to_patch: np.ndarray, source: SourcePatch) -> float:
@@ -108,12 +109,7 @@ def moved(place: Place, head: DrivenHead, to_patch: np.ndarray, source: SourcePa
     if not place.watched:
         return 1.0
     now = apply(to_patch, _pixels(head, place.watched))
-    return _risen(float(np.linalg.norm(now - source.watched, axis=1).mean()) / place.size[1], *_MOVED)
-
-
-def _risen(value: float, low: float, high: float) -> float:
-    t = min(max((value - low) / (high - low), 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return float(smoothstep(np.linalg.norm(now - source.watched, axis=1).mean() / place.size[1], *_MOVED))
 
 
 def cut(
@@ -207,8 +203,7 @@ def feather(place: Place) -> Float[np.ndarray, "h w"]:
     x = (np.arange(width, dtype=np.float32) + 0.5) / width * 2.0 - 1.0
     y = (np.arange(height, dtype=np.float32) + 0.5) / height * 2.0 - 1.0
     radius = np.sqrt(x**2 + (y**2)[:, None])
-    t = np.clip((1.0 - radius) / (1.0 - _FEATHER), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return smoothstep(1.0 - radius, 0.0, 1.0 - _FEATHER)
 
 
 def paste(

@@ -14,6 +14,7 @@ from ...head.camera import Camera
 from ...head.head_fit import HeadFit
 from ...head.model import HeadModel
 from ...portrait.portrait import Portrait
+from ...smoothstep import smoothstep
 from ...weights.policy import current_policy
 from ..composite import Layers
 from .fast import patch_changes, whole_change
@@ -189,8 +190,7 @@ def border_window(size: int) -> Float[np.ndarray, "size size 1"]:
 def border_ramp(size: int) -> Float[np.ndarray, "size"]:
     """Return `border_window` along a line through the middle."""
     place = np.arange(size, dtype=np.float32) + 0.5
-    t = np.clip((np.minimum(place, size - place) - 1.0) / _BORDER, 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return smoothstep(np.minimum(place, size - place), 1.0, 1.0 + _BORDER)
 
 
 def _to_numpy(image: Float[Tensor, "3 h w"]) -> Float[np.ndarray, "h w 3"]:
