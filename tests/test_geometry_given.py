@@ -5,7 +5,6 @@ import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.geometry.given_provider import (
-    align_depth,
     fit_alignment,
     given_estimate,
     without_terraces,
@@ -41,7 +40,7 @@ def picture_of(mesh, *, near_bright, levels=None):
 def test_any_affine_map_is_brought_home(mesh, slope):
     found = fit_alignment(7.0 + slope * mesh.depth.double(), mesh.depth, mesh.sure)
     assert found.slope == pytest.approx(slope, rel=1e-4) and found.explained > 0.999
-    assert (align_depth(7.0 + slope * mesh.depth.double(), mesh.depth, mesh.sure) - mesh.depth).abs().max() < 1e-3
+    assert (found.apply(7.0 + slope * mesh.depth.double()) - mesh.depth).abs().max() < 1e-3
     assert ("dark" if slope > 0 else "bright") in str(found)
 
 
@@ -87,7 +86,7 @@ def test_eight_bits_lose_their_terraces(mesh, camera):
     shown = picture_of(mesh, near_bright=True, levels=256)
     made = given_estimate(mesh, camera, shown, None)
     truth = normals_of_depth(mesh.depth, camera)
-    terraced = normals_of_depth(align_depth(shown, mesh.depth, mesh.sure), camera)
+    terraced = normals_of_depth(fit_alignment(shown, mesh.depth, mesh.sure).apply(shown), camera)
     inner = -torch.nn.functional.max_pool2d(-mesh.sure[None].float(), 15, stride=1, padding=7)[0] > 0
 
     def degrees(normals):

@@ -8,7 +8,7 @@ import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.geometry import interior
-from mggtalk_core.geometry.given_provider import align_depth
+from mggtalk_core.geometry.given_provider import fit_alignment
 from mggtalk_core.geometry.inflate import inflate
 from mggtalk_core.geometry.interior import INNER_INSET, LOWER_DROP
 from mggtalk_core.geometry.mirror_plane import mirror_plane
@@ -290,7 +290,7 @@ def test_inflation_does_not_join_the_neck_to_the_jaw():
 def test_given_depth_is_brought_to_scale(frontal):
     depth = torch.where(frontal.surface.mask, 3.0 - 0.25 * frontal.surface.depth, torch.nan)
     depth[200:210, 200:210] = 40.0  # a patch of nonsense must not tilt the fit
-    aligned = align_depth(depth, frontal.depth, frontal.surface.triangle >= 0)
+    aligned = fit_alignment(depth, frontal.depth, frontal.surface.triangle >= 0).apply(depth)
     good = frontal.surface.mask.clone()
     good[200:210, 200:210] = False
     assert (aligned - frontal.surface.depth)[good].abs().max() < 0.01

@@ -8,7 +8,7 @@ import torch
 from mggtalk_core.errors import InputError
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.portrait.portrait import Portrait
-from mggtalk_core.render.composite import Compositor, composite
+from mggtalk_core.render.composite import Compositor
 from mggtalk_core.render.pinholes import fill_pinholes, push_pull
 from mggtalk_core.render.rendering import Rendering
 from mggtalk_core.render.torso import neck_motion
@@ -39,24 +39,28 @@ def portrait() -> Portrait:
     return Portrait(crop, crop, transform, matte, layer, labels, torch.zeros(478, 3), torch.zeros(52), 1.0)
 
 
+def composite(portrait, head, camera, torso="hold"):
+    return Compositor(portrait, AT_REST, torso=torso)(head, camera)
+
+
 def rendering(alpha: torch.Tensor, seed: int = 2) -> Rendering:
     return Rendering(smooth(3, 512, 512, seed=seed) * alpha, alpha, alpha * 14.0)
 
 
 def test_without_a_head_the_layer_is_exact(portrait):
-    result = composite(portrait, rendering(torch.zeros(1, 512, 512)), AT_REST, AT_REST)
+    result = composite(portrait, rendering(torch.zeros(1, 512, 512)), AT_REST)
     assert torch.equal(result, portrait.background)
 
 
 def test_an_opaque_head_is_exact(portrait):
     head = rendering(torch.ones(1, 512, 512))
-    assert torch.equal(composite(portrait, head, AT_REST, AT_REST), head.rgb)
+    assert torch.equal(composite(portrait, head, AT_REST), head.rgb)
 
 
 @pytest.mark.parametrize("torso", ["hold", "follow"])
 def test_a_soft_disc_is_blended_over_the_layer(portrait, torso):
     head = rendering(disc(256, 220, 120, soft=30.0))
-    result = composite(portrait, head, AT_REST, AT_REST, torso=torso)
+    result = composite(portrait, head, AT_REST, torso)
     # At rest a layer that follows has not moved.
     assert torch.allclose(result, head.rgb + (1 - head.alpha) * portrait.background, atol=1e-6)
 
@@ -154,8 +158,8 @@ def test_neck_motion_is_that_of_the_head():
 @pytest.mark.parametrize("camera", [moved(x=0.3), moved(y=-0.3), moved(roll=20.0), moved(x=5.0, y=5.0)])
 def test_a_following_torso_opens_no_border(portrait, camera):
     empty = rendering(torch.zeros(1, 512, 512))
-    held = composite(portrait, empty, AT_REST, camera, torso="hold")
-    followed = composite(portrait, empty, AT_REST, camera, torso="follow")
+    held = composite(portrait, empty, camera)
+    followed = composite(portrait, empty, camera, "follow")
     assert torch.equal(held, portrait.background)
     for edge in ((slice(None), 0), (slice(None), -1), (slice(None), slice(None), 0), (slice(None), slice(None), -1)):
         assert torch.allclose(followed[edge], held[edge], atol=1e-6)
@@ -168,7 +172,7 @@ def test_a_following_torso_takes_the_neck_along(portrait):
     empty = rendering(torch.zeros(1, 512, 512))
     camera = moved(x=0.2)
     (x, y), shift, _ = neck_motion(AT_REST, camera)
-    followed = composite(portrait, empty, AT_REST, camera, torso="follow")
+    followed = composite(portrait, empty, camera, "follow")
     column, row, step = round(x + shift[0]), round(y), round(shift[0])
     # The content of the neck has moved by the neck's own displacement, to a fifth of it.
     patch = followed[:, row - 4 : row + 4, column - 4 : column + 4]

@@ -159,13 +159,6 @@ def _doubts(found: Orientation, whose: str) -> tuple[str, ...]:
     return (f"Normal {whose}: its {wrong} points against the fitted head's; is the style right?",) if wrong else ()
 
 
-def align_depth(
-    depth: Float[Tensor, "height width"], target: Float[Tensor, "height width"], face: Bool[Tensor, "height width"]
-) -> Float[Tensor, "height width"]:
-    """Return the affine function of ``depth`` that lies nearest to ``target`` on the face; see `fit_alignment`."""
-    return fit_alignment(depth, target, face).apply(depth).to(target)
-
-
 def fit_alignment(
     depth: Float[Tensor, "height width"],
     target: Float[Tensor, "height width"],

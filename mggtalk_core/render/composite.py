@@ -60,10 +60,3 @@ class Compositor:
         layer = self._layer if self._torso is None else self._torso(camera)
         rgb, alpha = fill_pinholes(rendering)
         return Layers(rgb, alpha, layer.to(rgb))
-
-
-def composite(
-    portrait: Portrait, rendering: Rendering, camera_source: Camera, camera_frame: Camera, *, torso: str = "hold"
-) -> Float[Tensor, "3 512 512"]:
-    """Composite a single frame; for a sequence make one `Compositor`."""
-    return Compositor(portrait, camera_source, torso=torso)(rendering, camera_frame)
