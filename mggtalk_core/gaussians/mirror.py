@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..geometry.points import HeadPoints
 from ..record import Record
+from .turn import harmonics_of
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,7 @@ class Mirror(Record):
         zero = torch.zeros_like(x)
         turn = torch.stack((x, zero, z, -y, zero, x, -y, -z, -z, y, x, zero, y, z, zero, x)).view(4, 4)
         quaternions = turn.T * turn.new_tensor((1.0, 1.0, -1.0, -1.0))[:, None]
-        # Colour is linear in the direction, with the coefficients (-y, z, -x) of its three components.
-        order, sign = [1, 2, 0], vectors.new_tensor((-1.0, 1.0, -1.0))
-        harmonics = torch.eye(4).to(normal)
-        harmonics[1:, 1:] = vectors[order][:, order] * torch.outer(sign, sign)
-        return cls(vectors, 2.0 * offset * normal, quaternions, harmonics)
+        return cls(vectors, 2.0 * offset * normal, quaternions, harmonics_of(vectors))
 
     @classmethod
     def of(cls, points: HeadPoints) -> Mirror:

@@ -14,17 +14,19 @@ from .gaussians import Gaussians
 def moved(gaussians: Gaussians, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"]) -> Gaussians:
     """Return the Gaussians turned by ``rotation`` and then shifted: means, axes and the directions of their colours."""
     turn = rotation.to(gaussians.means)
-    sh = gaussians.sh.clone()
-    # Degree 1 is stored as (y, z, x) times (-1, 1, -1): a linear function of the direction, which turns as a vector.
-    order, sign = [2, 0, 1], sh.new_tensor((-1.0, -1.0, 1.0))[:, None]
-    vector = sh[:, 1:][:, order] * sign
-    sh[:, 1:][:, order] = torch.einsum("ij,njc->nic", turn, vector) * sign
     return replace(
         gaussians,
         means=gaussians.means @ turn.T + translation.to(gaussians.means),
         quats=_product(quaternion_of(turn), gaussians.quats),
-        sh=sh,
+        sh=harmonics_of(turn) @ gaussians.sh,
     )
+
+
+def harmonics_of(linear: Float[Tensor, "3 3"]) -> Float[Tensor, "4 4"]:
+    """Return what an orthogonal map of directions does to harmonics [4, 3]: a matrix that they are multiplied by."""
+    # Degree 1 is stored as (y, z, x) times (-1, 1, -1): a linear function of the direction, which turns as a vector.
+    order, sign = [1, 2, 0], linear.new_tensor((-1.0, 1.0, -1.0))
+    return torch.block_diag(linear.new_ones(1, 1), linear[order][:, order] * torch.outer(sign, sign))
 
 
 def quaternion_of(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "4"]:
