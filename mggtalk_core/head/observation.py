@@ -54,13 +54,6 @@ def eye_openness(landmarks: np.ndarray) -> np.ndarray:
     return np.stack(values, axis=-1)
 
 
-def mouth_openness(landmarks: np.ndarray) -> np.ndarray:
-    """Return the gap between the inner lips over the distance of the outer eye corners, [...]."""
-    upper, lower = (landmarks[..., [pair[side] for pair in LIPS[2:5]], :2] for side in (0, 1))
-    eyes = np.linalg.norm(landmarks[..., EYE_CORNERS[0], :2] - landmarks[..., EYE_CORNERS[1], :2], axis=-1)
-    return np.linalg.norm(upper - lower, axis=-1).mean(axis=-1) / np.maximum(eyes, 1e-3)
-
-
 def with_closed_lids(landmarks: np.ndarray) -> np.ndarray:
     """Return landmarks [478, 3] with the lids of nearly closed eyes brought together.
 
