@@ -465,3 +465,14 @@ def test_a_share_of_the_grain_stays():
     np.testing.assert_allclose(with_grain(smooth)[8:-8, 8:-8], smooth[8:-8, 8:-8], atol=0.01)
     checks = np.repeat(((np.indices((64, 64)).sum(axis=0) % 2) * 2.0 - 1.0).astype(np.float32)[..., None], 3, axis=2)
     np.testing.assert_allclose(with_grain(checks)[16:-16, 16:-16], (1.0 - GRAIN) * checks[16:-16, 16:-16], atol=1e-3)
+
+
+def test_the_grain_is_kept_everywhere_but_in_the_eyes(turned, pair, monkeypatch):
+    """A lid that moves by a pixel is fine detail too, and must not lose a share of its way."""
+    networks, frame = small_networks(seed=3), frame_of(turned, pair)
+    eyes, rest = Networks(eyes=networks.eyes), Networks(whole=networks.whole, mouth=networks.mouth)
+    kept = [refiner_of(turned, each)(*frame) for each in (eyes, rest)]
+    monkeypatch.setattr("mggtalk_core.render.inpaint.refine.GRAIN", 0.0)
+    full = [refiner_of(turned, each)(*frame) for each in (eyes, rest)]
+    assert torch.equal(kept[0], full[0]) and not torch.equal(kept[0], frame[0])
+    assert (kept[1] - full[1]).abs().max() > 0.01

@@ -26,7 +26,7 @@ _BORDER = 24.0
 """Pixels over which the change dies out towards the border."""
 GRAIN, GRAIN_SIZE = 0.4, 2.0
 """Share of the frame's own fine detail (finer than a Gaussian of this many pixels) that no change takes away or adds:
-networks that are unsure of detail smooth it."""
+networks that are unsure of detail smooth it. The eyes are spared: a lid that moves by a pixel is fine detail too."""
 
 
 def refiner_for(
@@ -112,9 +112,9 @@ class Refiner:
         with torch.inference_mode():
             picture = _to_numpy(composite)
             change = self._mended(composite, picture, alpha, layer, head)
-            for part in self._places:
-                self._refine(part, head, picture, change)
+            self._refine("mouth", head, picture, change)
             change = with_grain(change)
+            self._refine("eyes", head, picture, change)
         return self._finished(picture, change).to(composite)
 
     def _mended(
@@ -140,7 +140,7 @@ class Refiner:
     ) -> None:
         """Refine the places of one part that are seen and have moved, putting their changes into ``change``."""
         seen: list[tuple[Place, Patch, float]] = []
-        for place, source in self._places[part]:
+        for place, source in self._places.get(part, ()):
             to_patch = alignment(place, self._guide, head)
             share = source.facing * facing(place, head) * moved(place, head, to_patch, source)
             if share > 0.0:
