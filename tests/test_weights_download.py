@@ -14,7 +14,8 @@ import pytest
 
 from mggtalk_core.errors import WeightsError
 from mggtalk_core.weights import ledger, resolver
-from mggtalk_core.weights.ledger import Address, Weight
+from mggtalk_core.weights.ledger import Weight
+from mggtalk_core.weights.sources import Address
 
 SIZE = 400_000
 CONTENT = random.Random(1).randbytes(SIZE)

@@ -19,8 +19,9 @@ from safetensors.numpy import load
 
 from mggtalk_core.errors import WeightsError
 from mggtalk_core.weights import ledger, packages, resolver
-from mggtalk_core.weights.ledger import PackageMember, Weight
+from mggtalk_core.weights.ledger import Weight
 from mggtalk_core.weights.pickles import pickle_to_safetensors, read_pickled_arrays
+from mggtalk_core.weights.sources import PackageMember
 
 CONTENT = bytes(range(256)) * 50
 TREE = {"net": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}, "bias": np.ones(2, np.float32)}

@@ -9,8 +9,9 @@ import pytest
 
 from mggtalk_core.errors import WeightsError
 from mggtalk_core.weights import ledger, policy, resolver
-from mggtalk_core.weights.ledger import LEDGER, Address, HubFile, HubRepository, PackageMember, Weight, find_weight
+from mggtalk_core.weights.ledger import LEDGER, Weight, find_weight
 from mggtalk_core.weights.policy import Downloads, using_policy
+from mggtalk_core.weights.sources import Address, HubFile, HubRepository, PackageMember
 
 CONTENT = b"weights"
 

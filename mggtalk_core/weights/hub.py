@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..progress import OnStep
 from .download import FetchError
-from .ledger import HubFile, HubRepository
 from .patience import Work, run_patiently
+from .sources import HubFile, HubRepository
 
 
 def _ask_hub(source: HubFile | HubRepository, local_only: bool) -> Path:

