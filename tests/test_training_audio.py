@@ -7,8 +7,10 @@ import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.motion.audio_net import MouthNetConfig, run_net
-from mggtalk_core.motion.mel import BANDS, normalised, silence_frame
+from mggtalk_core.motion.mel import BANDS, log_mel, normalised, silence_frame
 from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES
+from mggtalk_core.motion.speech_features import Piece, windows
+from mggtalk_core.motion.speech_trunk import SpeechTrunk
 from mggtalk_core.training.audio import MEMBERS, correct_lags, leave_out, members
 from mggtalk_core.training.audio_augment import (
     PLAIN,
@@ -26,6 +28,7 @@ from mggtalk_core.training.audio_lag import estimate_lag
 from mggtalk_core.training.audio_losses import closed_loss, correlation_loss, mouth_loss
 from mggtalk_core.training.audio_synthetic import made_up_phones, synthetic_speech
 from mggtalk_core.training.audio_train import AudioTraining, Material, predict, train_net
+from mggtalk_core.training.audio_trunk import EMBEDDING, load_trunk, trunk_bands
 from mggtalk_core.training.tracks import ClipTrack, read_track, track_all, write_track
 
 SMALL = MouthNetConfig(channels=24, dilations=(1, 2), outputs=OUTPUTS)
@@ -216,6 +219,62 @@ def test_the_nets_that_are_averaged_differ_in_seed_and_in_how_much_voices_are_ch
     assert [each.seed for each in settings] == list(range(5, 5 + MEMBERS))
     assert {each.steps for each in settings} == {7}
     assert settings[0].augmentation == settings[2].augmentation != settings[1].augmentation == settings[3].augmentation
+    assert [(each.net.members, each.net.listeners) for each in settings] == [(1, 0), (1, 0), (0, 1), (0, 1)]
+
+
+# What the trunk hears
+
+
+@pytest.mark.parametrize("slope", [0.0, -6.0, -12.0])
+def test_the_trunk_is_given_what_its_own_filters_would_hear(slope):
+    from librosa.filters import mel
+
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(16000, 1 / 16000), 50.0) / 500.0)
+    white = np.fft.rfft(np.random.default_rng(0).normal(size=16000))
+    samples = np.fft.irfft(white * 10.0 ** (slope * octaves / 20.0))
+    piece = Piece((0.01 * samples).astype(np.float32), 0, 100, 0)
+    power = np.abs(np.fft.rfft(windows(piece) * np.hanning(400), 512)) ** 2
+    theirs = power @ mel(sr=16000, n_fft=512, n_mels=32, fmin=60.0, fmax=3800.0).T
+    ours = np.exp(log_mel(piece)) @ trunk_bands().T
+    decades = np.log10(ours[5:-5].mean(axis=0) / theirs[5:-5].mean(axis=0))
+    assert np.abs(decades).max() < 0.12, "the values of the trunk's input are decades, and speech spans three of them"
+
+
+def test_training_leaves_the_trunk_as_it_is(monkeypatch):
+    torch.manual_seed(3)
+    trunk = SpeechTrunk().eval()
+    trunk.bands.fill_(0.1)
+    monkeypatch.setattr("mggtalk_core.training.audio_train.load_trunk", lambda: trunk)
+    settings = AudioTraining(steps=2, batch=(2, 0, 0), net=dataclasses.replace(SMALL, members=0, listeners=1))
+    nets = [train_net(Material([babble()]), settings) for _ in range(2)]
+    for name, value in trunk.state_dict().items():
+        assert torch.equal(nets[0].trunk.state_dict()[name], value), name
+    for one, two in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.network
+def test_the_trunk_hears_what_the_embedding_hears(request):
+    if not request.config.getoption("--network"):
+        pytest.skip("fetches the embedding: run with --network")
+    from ai_edge_litert.interpreter import Interpreter
+
+    from mggtalk_core.weights.resolver import resolve
+
+    interpreter = Interpreter(str(resolve(EMBEDDING)), experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    mel = np.random.default_rng(0).normal(9.0, 1.0, (1, 76, 32, 1)).astype(np.float32)
+    interpreter.set_tensor(0, mel)
+    interpreter.invoke()
+    last = next(row for row in interpreter.get_tensor_details() if row["name"] == "model/tf.math.maximum_18/Maximum")
+    wanted = interpreter.get_tensor(last["index"]).transpose(0, 3, 1, 2)
+    trunk = load_trunk()
+    trunk.bands.copy_(torch.eye(80)[:32])
+    # Back through the trunk's own way from a normalised spectrum to its input, two frames of which it leaves out.
+    spectrum = np.zeros((1, 80, 78), np.float32)
+    spectrum[0, :32, 2:] = (mel[0, :, :, 0].T - 7.6) * np.log(10.0) / 3.0
+    heard = trunk(torch.from_numpy(spectrum))[:, 192:].unflatten(1, (96, 2)).transpose(2, 3)
+    np.testing.assert_allclose(heard.numpy(), wanted, atol=2e-3)
 
 
 # Speakers

@@ -20,6 +20,7 @@ from ..weights.ledger import LEDGER
 from ..weights.policy import current_policy
 from ..weights.resolver import resolve
 from .mel import BANDS, MEL_RATE, silence_frame
+from .speech_trunk import HEARD, TRUNK_REACH, SpeechTrunk
 
 WEIGHTS = "audio_net.safetensors"
 STRIDE = 4
@@ -28,6 +29,8 @@ PHASES = 2
 """Frames that come out of each step."""
 NET_RATE = MEL_RATE * PHASES // STRIDE
 """Frames per second that come out; frame i is centred at (i + 0.5) / 50 s."""
+LARGEST_LOSS = 0.2
+"""Share of what the trunk hears that is dropped in training at most."""
 CHUNK = 750
 """Steps computed at once (30 s)."""
 
@@ -40,14 +43,20 @@ class MouthNetConfig:
     kernel: int = 3
     dilations: tuple[int, ...] = (1, 2, 4, 2, 1)
     members: int = 1
-    """Nets whose outputs are averaged."""
+    """Nets that hear the spectrum."""
+    listeners: int = 0
+    """Nets that hear what the trunk, a part that all of them share, makes of the spectrum; all outputs are averaged."""
+    listening: tuple[int, ...] = (1, 2)
+    """Dilations of these."""
     outputs: tuple[str, ...] = ()
     """Blendshapes that come out, and what else does."""
 
     @property
     def reach(self) -> int:
         """Steps (1/25 s) on either side of a step that it depends on; also the look-ahead of a stream."""
-        return sum(self.dilations) * (self.kernel // 2)
+        spectrum = sum(self.dilations) if self.members else 0
+        trunk = sum(self.listening) if self.listeners else 0
+        return max(spectrum * (self.kernel // 2), trunk * (self.kernel // 2) + TRUNK_REACH * (self.listeners > 0))
 
 
 class Block(nn.Module):
@@ -78,9 +87,35 @@ class Member(nn.Module):
 
     def forward(self, mel: Float[Tensor, "batch 80 mels"]) -> Float[Tensor, "batch outputs frames"]:
         """Return the frames of mels / 4 - 2 reach steps: the surroundings are given with the spectrum."""
-        steps = self.head(self.blocks(F.gelu(self.stem(mel))))
-        batch, _, count = steps.shape
-        return steps.view(batch, PHASES, -1, count).permute(0, 2, 3, 1).reshape(batch, -1, count * PHASES)
+        return _frames(self.head(self.blocks(F.gelu(self.stem(mel)))))
+
+
+class Listener(nn.Module):
+    """Dilated convolutions over what the trunk hears."""
+
+    def __init__(self, config: MouthNetConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(HEARD)
+        self.dropout = nn.Dropout1d(min(dropout, LARGEST_LOSS))
+        self.stem = nn.Conv1d(HEARD, config.channels, 1)
+        self.blocks = nn.Sequential(*(Block(config.channels, config.kernel, d, dropout) for d in config.listening))
+        self.head = nn.Conv1d(config.channels, PHASES * len(config.outputs), 1)
+
+    def forward(self, heard: Float[Tensor, "batch heard steps"]) -> Float[Tensor, "batch outputs frames"]:
+        """Return the frames of the steps that have all of their surroundings."""
+        heard = self.dropout(self.norm(heard.transpose(1, 2)).transpose(1, 2))
+        return _frames(self.head(self.blocks(F.gelu(self.stem(heard)))))
+
+
+def _frames(steps: Float[Tensor, "batch phases_outputs steps"]) -> Float[Tensor, "batch outputs frames"]:
+    """Return the frames of each step one after the other."""
+    batch, _, count = steps.shape
+    return steps.view(batch, PHASES, -1, count).permute(0, 2, 3, 1).reshape(batch, -1, count * PHASES)
+
+
+def _inner(mel: Float[Tensor, "batch 80 mels"], spare: int) -> Float[Tensor, "batch 80 fewer"]:
+    """Return a spectrum less so many steps on either side."""
+    return mel[:, :, STRIDE * spare : mel.shape[2] - STRIDE * spare]
 
 
 class MouthNet(nn.Module):
@@ -90,18 +125,30 @@ class MouthNet(nn.Module):
         super().__init__()
         self.config = config
         self.members = nn.ModuleList(Member(config, dropout) for _ in range(config.members))
+        self.trunk = SpeechTrunk() if config.listeners else None
+        self.listeners = nn.ModuleList(Listener(config, dropout) for _ in range(config.listeners))
 
     def forward(self, mel: Float[Tensor, "batch 80 mels"]) -> Float[Tensor, "batch outputs frames"]:
         """Return the frames of mels / 4 - 2 reach steps: the surroundings are given with the spectrum."""
-        return sum(member(mel) for member in self.members) / len(self.members)
+        reach, said = self.config.reach, []
+        if self.members:
+            near = _inner(mel, reach - replace(self.config, listeners=0).reach)
+            said += [member(near) for member in self.members]
+        if self.trunk is not None:
+            heard = self.trunk(_inner(mel, reach - replace(self.config, members=0).reach))
+            said += [listener(heard) for listener in self.listeners]
+        return sum(said) / len(said)
 
 
 def together(nets: Sequence[MouthNet]) -> MouthNet:
-    """Return one net that averages the outputs of several of the same sizes."""
+    """Return one net that averages the outputs of several of the same sizes; those with a trunk have the same."""
     members = [member for net in nets for member in net.members]
-    joined = MouthNet(replace(nets[0].config, members=len(members)))
-    for place, member in zip(joined.members, members, strict=True):
-        place.load_state_dict(member.state_dict())
+    listeners = [listener for net in nets for listener in net.listeners]
+    joined = MouthNet(replace(nets[0].config, members=len(members), listeners=len(listeners)))
+    for place, part in zip((*joined.members, *joined.listeners), (*members, *listeners), strict=True):
+        place.load_state_dict(part.state_dict())
+    if joined.trunk is not None:
+        joined.trunk.load_state_dict(next(net.trunk for net in nets if net.trunk is not None).state_dict())
     return joined.eval().requires_grad_(False)
 
 
@@ -148,7 +195,7 @@ def read_net(path: str | os.PathLike[str]) -> MouthNet:
         with safe_open(os.fspath(path), framework="pt") as file:
             config = json.loads((file.metadata() or {})["config"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        config |= {name: tuple(config[name]) for name in ("dilations", "outputs")}
+        config |= {name: tuple(config[name]) for name in ("dilations", "listening", "outputs") if name in config}
         net = MouthNet(MouthNetConfig(**config))
         net.load_state_dict(tensors)
     except Exception as problem:  # safetensors raises its own kinds of errors for damaged files

@@ -21,8 +21,9 @@ from .audio_synthetic import synthetic_speech
 from .audio_train import AudioTraining, Material, predict, train_net
 
 MEMBERS = 4
-"""Nets that are averaged in the end: they differ in what they have drawn by chance, and every other one hears voices
-and rooms that are changed less (`LIGHT`). Those follow studio speech better, the others speech in the wild."""
+"""Nets that are averaged in the end: the first half hears the spectrum, the second half what a trunk that knows many
+more voices makes of it, and the two err on different clips. Every other one hears voices and rooms that are changed
+less (`LIGHT`): those follow studio speech better, the others speech in the wild."""
 LIGHT_DROPOUT = 0.15
 LAG_FOLDS = 3
 LAG_ROUNDS = 2
@@ -104,7 +105,11 @@ def _average_trainer(
 def members(training: AudioTraining) -> list[AudioTraining]:
     """Return the settings of the nets that are averaged."""
     light = replace(training, augmentation=LIGHT, dropout=LIGHT_DROPOUT)
-    return [replace(light if place % 2 else training, seed=training.seed + place) for place in range(MEMBERS)]
+    listening = replace(training.net, members=0, listeners=1)
+    nets = [training.net] * (MEMBERS // 2) + [listening] * (MEMBERS - MEMBERS // 2)
+    return [
+        replace(light if place % 2 else training, seed=training.seed + place, net=net) for place, net in enumerate(nets)
+    ]
 
 
 def _other_material(options: AudioOptions, on_step: OnStep) -> Material:

@@ -21,6 +21,7 @@ from .audio_augment import Augmentation
 from .audio_batches import Batch, draw_batch
 from .audio_data import Speech
 from .audio_losses import mouth_loss
+from .audio_trunk import load_trunk
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,11 @@ def train_net(
     torch.manual_seed(training.seed)
     scale = target_scale(material.clips)
     net = MouthNet(training.net, training.dropout)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    if net.trunk is not None:
+        net.trunk.load_state_dict(load_trunk().state_dict())
+        net.trunk.requires_grad_(False)
+    learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.learning_rate, training.steps, pct_start=0.2)
     state = {"net": net, "optimiser": optimiser, "schedule": schedule}
     done = _resume(checkpoint, state, training)
@@ -127,7 +132,7 @@ def _in_target_units(net: MouthNet, scale: Float[Tensor, "outputs"]) -> MouthNet
     """Multiply the scale of the targets into the last layer."""
     twice = scale.repeat(PHASES)
     with torch.no_grad():
-        for member in net.members:
+        for member in (*net.members, *net.listeners):
             member.head.weight *= twice[:, None, None]
             member.head.bias *= twice
     return net.eval().requires_grad_(False)
