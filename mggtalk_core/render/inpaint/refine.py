@@ -17,6 +17,7 @@ from ...portrait.portrait import Portrait
 from ...smoothstep import smoothstep
 from ...weights.policy import current_policy
 from ..composite import Layers
+from .bounds import bounded
 from .fast import patch_changes, whole_change
 from .guide import DrivenHead, HeadGuide, whole_guide
 from .networks import Networks, best_precision, load_networks
@@ -111,7 +112,8 @@ class Refiner:
         head = self._guide.driven(beta.cpu(), gaze.cpu(), camera.to("cpu"))
         with torch.inference_mode():
             picture = _to_numpy(composite)
-            change = self._mended(composite, picture, alpha, layer, head)
+            cover = alpha[0].detach().float().cpu().numpy()
+            change = bounded(self._mended(composite, picture, alpha, layer, head), cover)
             self._refine("mouth", head, picture, change)
             change = with_grain(change)
             self._refine("eyes", head, picture, change)
