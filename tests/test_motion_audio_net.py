@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 
 from mggtalk_core.errors import WeightsError
 from mggtalk_core.media.sound import Sound
@@ -136,13 +137,41 @@ def test_nets_that_hear_differently_are_averaged():
 
 def test_files_keep_half_precision_and_the_configuration(net, tmp_path):
     write_net(tmp_path / "net.safetensors", net, {"note": "x"})
-    read = read_net(tmp_path / "net.safetensors")
+    read = read_net(tmp_path / "net.safetensors", net.trunk)
     assert read.config == net.config
     # Half precision has 11 bits: outputs of size 1 move by a few thousandths.
     np.testing.assert_allclose(run_net(read, noise(60)), run_net(net, noise(60)), atol=5e-3)
     (tmp_path / "net.safetensors").write_bytes(b"nothing")
     with pytest.raises(WeightsError):
         read_net(tmp_path / "net.safetensors")
+
+
+def test_without_the_embedding_the_others_hear_alone(tmp_path):
+    net = random_net(LISTENING)
+    write_net(tmp_path / "net.safetensors", net, {})
+    with safe_open(tmp_path / "net.safetensors", "pt") as file:
+        assert not [name for name in file.keys() if "convolution" in name], "weights of others are not shipped"
+    alone = read_net(tmp_path / "net.safetensors")
+    assert alone.trunk is None and (alone.config.members, alone.config.listeners) == (net.config.members, 0)
+    wanted = MouthNet(alone.config).eval()
+    wanted.members.load_state_dict(net.members.state_dict())
+    np.testing.assert_allclose(run_net(alone, noise(60)), run_net(wanted, noise(60)), atol=5e-3)
+
+
+def test_an_embedding_that_cannot_be_had_is_said_and_done_without(monkeypatch, caplog):
+    def missing():
+        raise WeightsError("speech_embedding.tflite is not here")
+
+    monkeypatch.setattr("mggtalk_core.motion.audio_net.load_embedding", missing)
+    net = load_mouth_net()
+    assert net.trunk is None and net.config.members == 2 and len(caplog.records) == 1
+    assert "speech_embedding.tflite is not here" in caplog.text
+
+
+def test_the_packages_net_hears_through_the_embedding():
+    net = load_mouth_net()
+    assert (net.config.members, net.config.listeners) == (2, 2) and net.trunk.bands.sum() > 0
+    assert all(convolution.weight.abs().max() > 0 for convolution in net.trunk.convolutions)
 
 
 # From what is heard to the mouth

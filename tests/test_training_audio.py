@@ -9,6 +9,7 @@ from mggtalk_core.errors import InputError
 from mggtalk_core.motion.audio_net import MouthNetConfig, run_net
 from mggtalk_core.motion.mel import BANDS, log_mel, normalised, silence_frame
 from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES
+from mggtalk_core.motion.speech_embedding import EMBEDDING
 from mggtalk_core.motion.speech_features import Piece, windows
 from mggtalk_core.motion.speech_trunk import SpeechTrunk
 from mggtalk_core.training.audio import MEMBERS, correct_lags, leave_out, members
@@ -28,7 +29,7 @@ from mggtalk_core.training.audio_lag import estimate_lag
 from mggtalk_core.training.audio_losses import closed_loss, correlation_loss, mouth_loss
 from mggtalk_core.training.audio_synthetic import made_up_phones, synthetic_speech
 from mggtalk_core.training.audio_train import AudioTraining, Material, predict, train_net
-from mggtalk_core.training.audio_trunk import EMBEDDING, load_trunk, trunk_bands
+from mggtalk_core.training.audio_trunk import load_trunk, trunk_bands
 from mggtalk_core.training.tracks import ClipTrack, read_track, track_all, write_track
 
 SMALL = MouthNetConfig(channels=24, dilations=(1, 2), outputs=OUTPUTS)

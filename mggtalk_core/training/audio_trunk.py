@@ -1,45 +1,31 @@
-"""Google's speech embedding as the mouth net's trunk: its weights, and its bands in terms of ours."""
+"""The bands of Google's speech embedding in terms of ours, and the mouth net's trunk with both."""
 
 from __future__ import annotations
+
+import copy
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from ..errors import WeightsError
 from ..motion.mel import PRE_EMPHASIS, mel_filters
+from ..motion.speech_embedding import load_embedding
 from ..motion.speech_features import SAMPLE_RATE
 from ..motion.speech_trunk import TRUNK_BANDS, SpeechTrunk
-from ..weights.resolver import resolve
 
-EMBEDDING = "speech_embedding.tflite"
 LOWEST, HIGHEST = 60.0, 3800.0
 """Hz: edges of the embedding's lowest and highest band."""
 
 
 def load_trunk() -> SpeechTrunk:
-    """Return the trunk with the embedding's weights.
+    """Return the trunk with the embedding's weights and the bands that it wants.
 
     Raises:
         WeightsError: the embedding is not at hand, or is another one.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=resolve(EMBEDDING).read_bytes(), num_threads=1)
-    interpreter.allocate_tensors()
-    trunk, last = SpeechTrunk(), "model/conv2d_19/"
-    details = [row for row in interpreter.get_tensor_details() if not row["name"].startswith(last)]
-    kernels = {row["name"]: row["index"] for row in details if len(row["shape"]) == 4}
-    biases = sorted(row["index"] for row in details if len(row["shape"]) == 1)
-    try:
-        for place, convolution in enumerate(trunk.convolutions):
-            kernel = interpreter.get_tensor(kernels[f"model/conv2d{f'_{place}' * (place > 0)}/Conv2D"])
-            convolution.weight.data.copy_(torch.from_numpy(kernel.transpose(0, 3, 1, 2)))
-            convolution.bias.data.copy_(torch.from_numpy(interpreter.get_tensor(biases[place])))
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise WeightsError(f"{EMBEDDING} is not the speech embedding; remove it and fetch it again.") from error
+    trunk = copy.deepcopy(load_embedding())
     trunk.bands.copy_(torch.from_numpy(trunk_bands()))
-    return trunk.eval().requires_grad_(False)
+    return trunk
 
 
 def trunk_bands() -> Float[np.ndarray, "32 80"]:

@@ -109,8 +109,8 @@ LEDGER: tuple[Weight, ...] = (
         "FACEGOOD-Audio2Face, CMU Flite",
         commercial_ok=False,
         bundled=True,
-        sha256="4115f103dbd99cd6b13847390c9e379ea55fc73d8c19db44abc4a05b7b9f80d9",
-        size=1_777_944,
+        sha256="c77af4e995cda8478694c344fa0850cb7da79a5a3d277a8ffd4f8251a36e1d1b",
+        size=1_360_728,
     ),
     Weight(
         name="inpaint.safetensors",
@@ -134,7 +134,7 @@ LEDGER: tuple[Weight, ...] = (
     ),
     Weight(
         name="speech_embedding.tflite",
-        purpose="sounds of speech (Google's speech embedding): training of the mouth net only",
+        purpose="sounds of speech (Google's speech embedding): half of the mouth nets hear through it",
         licence="Apache-2.0",
         trained_on="200 million clips of two seconds from YouTube (Lin et al. 2020), of unknown licences",
         commercial_ok=False,
