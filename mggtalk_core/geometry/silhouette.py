@@ -25,6 +25,8 @@ class Tucked(NamedTuple):
     """Camera depth of the points, units of 10 cm; it stays as it was."""
     shown: Float[Tensor, "k"]
     """Camera depth of what the picture shows where the point is now."""
+    outside: Bool[Tensor, "k"]
+    """Whether the point showed past the silhouette, before it shrank."""
     in_picture: Bool[Tensor, "k"]
     """False outside the picture, where nothing is known; such a point is compared with the picture's rim."""
 
@@ -42,21 +44,23 @@ def tucked_in(positions: Float[Tensor, "k 3"], surface: Surface, *, erosion: int
     column, row = torch.floor(x).long(), torch.floor(y).long()
     in_picture = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
     column, row = column.clamp(0, camera.width - 1), row.clamp(0, camera.height - 1)
-    to_row, to_column = (index[row, column] for index in _nearest_solid(surface, erosion))
+    solid = (surface.portrait.matte[0] > SOLID) & surface.mask
+    to_row, to_column = (index[row, column] for index in _nearest_solid(solid, erosion))
     shift = torch.stack((to_column - column, to_row - row), dim=1).to(x)
     moved = camera.unproject(torch.stack((x, y), dim=1) + shift, z)
-    return Tucked(moved, shift.norm(dim=1), z, surface.depth[to_row, to_column], in_picture)
+    return Tucked(moved, shift.norm(dim=1), z, surface.depth[to_row, to_column], ~solid[row, column], in_picture)
 
 
-def _nearest_solid(surface: Surface, erosion: int) -> tuple[Int[Tensor, "height width"], Int[Tensor, "height width"]]:
+def _nearest_solid(
+    solid: Bool[Tensor, "height width"], erosion: int
+) -> tuple[Int[Tensor, "height width"], Int[Tensor, "height width"]]:
     """Return row and column of the nearest pixel inside the shrunk silhouette, for every pixel."""
     from scipy.ndimage import distance_transform_edt
 
-    solid = ((surface.portrait.matte > SOLID) & surface.mask).float()[None]
     # One axis after the other: the same square window at a fraction of the work.
-    thin = -max_pool2d(-solid, (erosion, 1), stride=1, padding=(erosion // 2, 0))
+    thin = -max_pool2d(-solid.float()[None, None], (erosion, 1), stride=1, padding=(erosion // 2, 0))
     core = -max_pool2d(-thin, (1, erosion), stride=1, padding=(0, erosion // 2))
     outside = (core[0, 0] == 0).cpu().numpy()
     rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
-    device = surface.mask.device
+    device = solid.device
     return torch.from_numpy(rows).long().to(device), torch.from_numpy(columns).long().to(device)

@@ -24,6 +24,8 @@ CLEARANCE = 0.03
 """A mirrored point must lie this far (units of 10 cm) behind what the picture shows in its place."""
 TUCK = 0.05
 """Farthest (units of 10 cm) that a mirrored point is moved to get inside the silhouette."""
+RIM = 7
+"""Window in pixels by which it is to keep off the soft edge of the head, which it would show through."""
 
 
 @one_thread()
@@ -87,10 +89,10 @@ def _within_silhouette(mirrored: Float[Tensor, "m 3"], surface: Surface) -> Floa
     The plane and the surface are known to some millimetres, so the far rim of the mirrored half seldom falls on the
     silhouette. Dropping what lies outside would leave a gap beside the visible half wherever it falls short of it.
     """
-    camera, tucked = surface.fit.camera, tucked_in(mirrored, surface)
+    camera, tucked = surface.fit.camera, tucked_in(mirrored, surface, erosion=RIM)
     pixels = camera.project(tucked.positions)[:, :2]
     inside = camera.unproject(pixels, torch.maximum(tucked.depth, tucked.shown + 1.01 * CLEARANCE))
-    near = tucked.in_picture & (tucked.shift > 0.0) & ((inside - mirrored).norm(dim=1) < TUCK)
+    near = tucked.in_picture & tucked.outside & ((inside - mirrored).norm(dim=1) < TUCK)
     return torch.where(near[:, None], inside, mirrored)
 
 
