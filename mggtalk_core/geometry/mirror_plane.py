@@ -11,11 +11,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..head.model import HeadModel
 from ..head.parts import Part
+from .silhouette import in_view
 from .surface import Surface
 
 SAMPLES = 4000
@@ -97,7 +98,7 @@ def _step(
     normal = plane.normal
     images = plane.reflect(points)
     turned = directions - 2.0 * (directions @ normal)[:, None] * normal
-    inside, rows, columns = _pixels(images, surface)
+    _, rows, columns, inside = in_view(images, surface)
     there, facing = (each[:, rows, columns].T for each in faces)
     gap = ((images - there) * facing).sum(dim=1)
     valid = inside & skin[rows, columns] & ((facing * turned).sum(dim=1) > ALIKE)
@@ -111,14 +112,3 @@ def _step(
     first, second, shift = torch.linalg.solve(weighted.T @ jacobian + ridge, -weighted.T @ gap)
     moved = normal + first * axes[0] + second * axes[1]
     return MirrorPlane(moved / moved.norm(), plane.offset + float(shift)), float((weight > 0).double().mean())
-
-
-def _pixels(
-    points: Float[Tensor, "n 3"], surface: Surface
-) -> tuple[Bool[Tensor, "n"], Int[Tensor, "n"], Int[Tensor, "n"]]:
-    """Return whether points fall into the picture, and the row and column of their pixel."""
-    height, width = surface.mask.shape
-    x, y, _ = surface.fit.camera.project(points.float()).unbind(-1)
-    column, row = torch.floor(x).long(), torch.floor(y).long()
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return inside, row.clamp(0, height - 1), column.clamp(0, width - 1)

@@ -1,4 +1,4 @@
-"""Points that show past the head's silhouette in the source picture, moved inside it."""
+"""The head's silhouette in the source picture, and points that show past it, moved inside."""
 
 from __future__ import annotations
 
@@ -13,6 +13,31 @@ from .surface import Surface
 
 SOLID = 0.5
 """Matte below which the picture shows something else than the head."""
+
+
+class InView(NamedTuple):
+    """Where the source picture has points; see `in_view`."""
+
+    pixels: Float[Tensor, "k 3"]
+    """Pixel x, pixel y, camera depth in units of 10 cm."""
+    row: Int[Tensor, "k"]
+    column: Int[Tensor, "k"]
+    """Of the pixel, or of the nearest one in the picture."""
+    in_picture: Bool[Tensor, "k"]
+
+
+def in_view(points: Float[Tensor, "k 3"], surface: Surface) -> InView:
+    """Project canonical points into the source picture."""
+    height, width = surface.mask.shape
+    pixels = surface.fit.camera.project(points.float())
+    column, row = torch.floor(pixels[:, 0]).long(), torch.floor(pixels[:, 1]).long()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return InView(pixels, row.clamp(0, height - 1), column.clamp(0, width - 1), inside)
+
+
+def silhouette(surface: Surface) -> Bool[Tensor, "height width"]:
+    """Return the pixels that show the head."""
+    return surface.mask & (surface.portrait.matte[0] > SOLID)
 
 
 class Tucked(NamedTuple):
@@ -39,16 +64,13 @@ def tucked_in(positions: Float[Tensor, "k 3"], surface: Surface, *, erosion: int
         surface: what the picture shows.
         erosion: odd window in pixels by which the silhouette shrinks first; 1 leaves it.
     """
-    camera = surface.fit.camera
-    x, y, z = camera.project(positions).unbind(-1)
-    column, row = torch.floor(x).long(), torch.floor(y).long()
-    in_picture = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
-    column, row = column.clamp(0, camera.width - 1), row.clamp(0, camera.height - 1)
-    solid = (surface.portrait.matte[0] > SOLID) & surface.mask
+    pixels, row, column, in_picture = in_view(positions, surface)
+    solid = silhouette(surface)
     to_row, to_column = (index[row, column] for index in _nearest_solid(solid, erosion))
-    shift = torch.stack((to_column - column, to_row - row), dim=1).to(x)
-    moved = camera.unproject(torch.stack((x, y), dim=1) + shift, z)
-    return Tucked(moved, shift.norm(dim=1), z, surface.depth[to_row, to_column], ~solid[row, column], in_picture)
+    shift = torch.stack((to_column - column, to_row - row), dim=1).to(pixels)
+    depth = pixels[:, 2]
+    moved = surface.fit.camera.unproject(pixels[:, :2] + shift, depth)
+    return Tucked(moved, shift.norm(dim=1), depth, surface.depth[to_row, to_column], ~solid[row, column], in_picture)
 
 
 def _nearest_solid(

@@ -13,7 +13,7 @@ from ..parallel import one_thread
 from .interior import HiddenPoints, hidden_points
 from .mirror_plane import MirrorPlane, mirror_plane
 from .points import HeadPoints, Label
-from .silhouette import SOLID, tucked_in
+from .silhouette import in_view, silhouette, tucked_in
 from .surface import Surface
 from .teeth import with_seen_teeth
 from .voxel import Occlusion, voxel_filter
@@ -102,14 +102,9 @@ def agrees_with_picture(points: Float[Tensor, "m 3"], surface: Surface) -> Bool[
     A point contradicts it where the picture shows background, or where the point would hide what the picture shows.
     Outside the picture nothing is known, so everything agrees.
     """
-    height, width = surface.mask.shape
-    x, y, z = surface.fit.camera.project(points).unbind(-1)
-    column, row = torch.floor(x).long(), torch.floor(y).long()
-    in_picture = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-    solid = surface.mask[row, column] & (surface.portrait.matte[0, row, column] > SOLID)
-    behind = z > surface.depth[row, column] + CLEARANCE
-    return ~in_picture | (solid & behind)
+    pixels, row, column, in_picture = in_view(points, surface)
+    behind = pixels[:, 2] > surface.depth[row, column] + CLEARANCE
+    return ~in_picture | (silhouette(surface)[row, column] & behind)
 
 
 def _joined(
