@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .frames import quaternion_of
 from .gaussians import Gaussians
 
 
@@ -17,7 +18,7 @@ def moved(gaussians: Gaussians, rotation: Float[Tensor, "3 3"], translation: Flo
     return replace(
         gaussians,
         means=gaussians.means @ turn.T + translation.to(gaussians.means),
-        quats=_product(quaternion_of(turn), gaussians.quats),
+        quats=_product(quaternion_of(*turn.T[:, None])[0], gaussians.quats),
         sh=harmonics_of(turn) @ gaussians.sh,
     )
 
@@ -27,22 +28,6 @@ def harmonics_of(linear: Float[Tensor, "3 3"]) -> Float[Tensor, "4 4"]:
     # Degree 1 is stored as (y, z, x) times (-1, 1, -1): a linear function of the direction, which turns as a vector.
     order, sign = [1, 2, 0], linear.new_tensor((-1.0, 1.0, -1.0))
     return torch.block_diag(linear.new_ones(1, 1), linear[order][:, order] * torch.outer(sign, sign))
-
-
-def quaternion_of(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "4"]:
-    """Return the unit quaternion w, x, y, z of a rotation matrix."""
-    # The eigenvector of the largest eigenvalue of this symmetric matrix: no case is special (Bar-Itzhack 2000).
-    r = rotation.double()
-    xx, yy, zz = r.diagonal()
-    upper = torch.stack(
-        (
-            torch.stack((xx + yy + zz, r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1])),
-            torch.stack((r[2, 1] - r[1, 2], xx - yy - zz, r[1, 0] + r[0, 1], r[0, 2] + r[2, 0])),
-            torch.stack((r[0, 2] - r[2, 0], r[1, 0] + r[0, 1], yy - xx - zz, r[2, 1] + r[1, 2])),
-            torch.stack((r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[2, 1] + r[1, 2], zz - xx - yy)),
-        )
-    )
-    return torch.linalg.eigh(upper).eigenvectors[:, -1].to(rotation)
 
 
 def _product(left: Float[Tensor, "4"], right: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
