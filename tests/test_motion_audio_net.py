@@ -15,12 +15,10 @@ from mggtalk_core.motion.audio_net import (
     STRIDE,
     MouthNet,
     MouthNetConfig,
-    load_mouth_net,
-    read_net,
     run_net,
     together,
-    write_net,
 )
+from mggtalk_core.motion.audio_net_file import load_mouth_net, read_net, write_net
 from mggtalk_core.motion.mel import BANDS, FLOOR, SCALE, log_mel, mel_filters, normalised, voice_level
 from mggtalk_core.motion.mouth import PARTING_SPEED, Heard, learned_mouth, parted_gently, with_opening, with_shut_lips
 from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES, columns, gap_basis, gathered, spread
@@ -162,7 +160,7 @@ def test_an_embedding_that_cannot_be_had_is_said_and_done_without(monkeypatch, c
     def missing():
         raise WeightsError("speech_embedding.tflite is not here")
 
-    monkeypatch.setattr("mggtalk_core.motion.audio_net.load_embedding", missing)
+    monkeypatch.setattr("mggtalk_core.motion.audio_net_file.load_embedding", missing)
     net = load_mouth_net()
     assert net.trunk is None and net.config.members == 2 and len(caplog.records) == 1
     assert "speech_embedding.tflite is not here" in caplog.text

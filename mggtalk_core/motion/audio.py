@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import InputError
 from ..media.sound import Sound
 from ..progress import OnStep, ignore_steps
-from .audio_net import MouthNet, load_mouth_net, run_net
+from .audio_net import MouthNet, run_net
+from .audio_net_file import load_mouth_net
 from .blinks import RATE
 from .energy import opening_curve
 from .headmotion import liveliness

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 
 from ..errors import InputError
-from .audio_net import NET_RATE, load_mouth_net
+from .audio_net import NET_RATE
+from .audio_net_file import load_mouth_net
 from .blinks import RATE
 from .headmotion import LOOK_AHEAD, Life, Liveliness, joined
 from .motion import Motion

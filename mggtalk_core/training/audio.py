@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..motion.audio_net import NET_RATE, MouthNet, together, write_net
+from ..motion.audio_net import NET_RATE, MouthNet, together
+from ..motion.audio_net_file import write_net
 from ..motion.mouth_shapes import OPENING, OUTPUTS
 from ..progress import OnStep, ignore_steps
 from .audio_augment import LIGHT
