@@ -184,7 +184,7 @@ def test_points_past_the_silhouette_are_moved_onto_its_nearest_pixel(frontal):
     first = int(torch.nonzero(inside[256])[0])
     camera, pixels = frontal.fit.camera, torch.tensor([[first - 0.5, 256.5], [256.5, 256.5], [-40.0, 256.5]])
     tucked = tucked_in(camera.unproject(pixels, torch.tensor([9.0, 9.0, 9.0])), frontal.surface)
-    there = camera.project(tucked.positions)
+    there = torch.cat((tucked.pixels, tucked.depth[:, None]), dim=1)
     assert tucked.shift[0] == pytest.approx(1.0, abs=1e-3) and tucked.shift[1] == 0.0
     assert torch.allclose(there[:2], torch.tensor([[first + 0.5, 256.5, 9.0], [256.5, 256.5, 9.0]]), atol=1e-3)
     assert tucked.in_picture.tolist() == [True, True, False]

@@ -78,7 +78,8 @@ def hidden_points(surface: Surface, model: HeadModel) -> HiddenPoints:
     inner = _sampled(vertices, model, torch.nonzero(~skin & useful).squeeze(-1), spacing)
     backing = _sampled(vertices, model, torch.nonzero(skin & useful).squeeze(-1), spacing)
     tucked = tucked_in(_inset(*backing, vertices, rim, model), surface, erosion=EROSION)
-    positions, behind = tucked.positions, tucked.in_picture & (tucked.depth > tucked.shown - TOLERANCE)
+    positions = fit.camera.unproject(tucked.pixels, tucked.depth)
+    behind = tucked.in_picture & (tucked.depth > tucked.shown - TOLERANCE)
     # The neck's flare and the shoulders do not belong to the head: there nothing is moved, only dropped.
     on_head = (part[backing[0]] == int(Part.FACE)) | (positions[:, 1] > SKULL_BOTTOM)
     keep = behind & (tucked.shift < torch.where(on_head, TUCK, 1.0))

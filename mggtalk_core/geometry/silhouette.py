@@ -43,11 +43,12 @@ def silhouette(surface: Surface) -> Bool[Tensor, "height width"]:
 class Tucked(NamedTuple):
     """What `tucked_in` returns."""
 
-    positions: Float[Tensor, "k 3"]
-    shift: Float[Tensor, "k"]
-    """By how many pixels each point was moved."""
+    pixels: Float[Tensor, "k 2"]
+    """Where the source picture has the points now: pixel x, pixel y."""
     depth: Float[Tensor, "k"]
     """Camera depth of the points, units of 10 cm; it stays as it was."""
+    shift: Float[Tensor, "k"]
+    """By how many pixels each point was moved."""
     shown: Float[Tensor, "k"]
     """Camera depth of what the picture shows where the point is now."""
     outside: Bool[Tensor, "k"]
@@ -68,9 +69,8 @@ def tucked_in(positions: Float[Tensor, "k 3"], surface: Surface, *, erosion: int
     solid = silhouette(surface)
     to_row, to_column = (index[row, column] for index in _nearest_solid(solid, erosion))
     shift = torch.stack((to_column - column, to_row - row), dim=1).to(pixels)
-    depth = pixels[:, 2]
-    moved = surface.fit.camera.unproject(pixels[:, :2] + shift, depth)
-    return Tucked(moved, shift.norm(dim=1), depth, surface.depth[to_row, to_column], ~solid[row, column], in_picture)
+    shown = surface.depth[to_row, to_column]
+    return Tucked(pixels[:, :2] + shift, pixels[:, 2], shift.norm(dim=1), shown, ~solid[row, column], in_picture)
 
 
 def _nearest_solid(

@@ -89,9 +89,9 @@ def _within_silhouette(mirrored: Float[Tensor, "m 3"], surface: Surface) -> Floa
     The plane and the surface are known to some millimetres, so the far rim of the mirrored half seldom falls on the
     silhouette. Dropping what lies outside would leave a gap beside the visible half wherever it falls short of it.
     """
-    camera, tucked = surface.fit.camera, tucked_in(mirrored, surface, erosion=RIM)
-    pixels = camera.project(tucked.positions)[:, :2]
-    inside = camera.unproject(pixels, torch.maximum(tucked.depth, tucked.shown + 1.01 * CLEARANCE))
+    tucked = tucked_in(mirrored, surface, erosion=RIM)
+    depth = torch.maximum(tucked.depth, tucked.shown + 1.01 * CLEARANCE)
+    inside = surface.fit.camera.unproject(tucked.pixels, depth)
     near = tucked.in_picture & tucked.outside & ((inside - mirrored).norm(dim=1) < TUCK)
     return torch.where(near[:, None], inside, mirrored)
 
