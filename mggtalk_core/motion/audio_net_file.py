@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from torch import Tensor
-
 from ..errors import WeightsError
 from ..weights.ledger import LEDGER
+from ..weights.module_file import filled, read_tensors, write_tensors
 from ..weights.policy import current_policy
 from ..weights.resolver import resolve
 from .audio_net import MouthNet, MouthNetConfig
@@ -20,6 +18,7 @@ from .speech_embedding import load_embedding
 from .speech_trunk import SpeechTrunk
 
 WEIGHTS = "audio_net.safetensors"
+_FETCHED = "trunk.convolutions."
 _log = logging.getLogger(__name__)
 
 
@@ -28,14 +27,8 @@ def write_net(path: str | os.PathLike[str], net: MouthNet, notes: dict[str, str]
 
     The convolutions of the trunk, which are not ours, are left out.
     """
-    from safetensors.torch import save_file
-
-    tensors = {name: value.half().contiguous() for name, value in net.state_dict().items() if not _is_fetched(name)}
-    save_file(tensors, path, {"config": json.dumps(asdict(net.config)), **notes})
-
-
-def _is_fetched(name: str) -> bool:
-    return name.startswith("trunk.convolutions.")
+    ours = {name: value for name, value in net.state_dict().items() if not name.startswith(_FETCHED)}
+    write_tensors(path, ours, asdict(net.config), notes)
 
 
 def read_net(path: str | os.PathLike[str], trunk: SpeechTrunk | None = None) -> MouthNet:
@@ -48,30 +41,14 @@ def read_net(path: str | os.PathLike[str], trunk: SpeechTrunk | None = None) -> 
     Raises:
         WeightsError: the file is missing, damaged or of another kind.
     """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            config = json.loads((file.metadata() or {})["config"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        config |= {name: tuple(config[name]) for name in ("dilations", "listening", "outputs") if name in config}
-        net = MouthNet(_heard_by(MouthNetConfig(**config), trunk))
-        if net.trunk is None:
-            tensors = {name: value for name, value in tensors.items() if name.startswith("members.")}
-        else:
-            tensors |= {name: v for name, v in _named(trunk).items() if _is_fetched(name)}
-        net.load_state_dict(tensors)
-    except Exception as problem:  # safetensors raises its own kinds of errors for damaged files
-        raise WeightsError(f"the mouth net {os.path.basename(path)} cannot be read: install MGGTalk anew") from problem
-    return net.eval().requires_grad_(False)
-
-
-def _heard_by(config: MouthNetConfig, trunk: SpeechTrunk | None) -> MouthNetConfig:
-    return config if trunk is not None else replace(config, listeners=0)
-
-
-def _named(trunk: SpeechTrunk | None) -> dict[str, Tensor]:
-    return {} if trunk is None else {f"trunk.{name}": value for name, value in trunk.state_dict().items()}
+    sizes, tensors = read_tensors(path)
+    sizes |= {name: tuple(value) for name, value in sizes.items() if isinstance(value, list)}
+    if trunk is None:
+        sizes["listeners"] = 0
+        tensors = {name: value for name, value in tensors.items() if name.startswith("members.")}
+    else:
+        tensors |= {_FETCHED + name: value for name, value in trunk.convolutions.state_dict().items()}
+    return filled(path, lambda: MouthNet(MouthNetConfig(**sizes)), tensors)
 
 
 def load_mouth_net() -> MouthNet | None:
