@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import torch
 
@@ -14,22 +13,18 @@ from .speech_trunk import SpeechTrunk
 EMBEDDING = "speech_embedding.tflite"
 
 
+@cache
 def load_embedding() -> SpeechTrunk:
     """Return a trunk with the embedding's convolutions; its bands, which depend on our spectrum, are left at zero.
 
-    It is read once per process and noted as used each time.
+    It is looked for and read once per process.
 
     Raises:
         WeightsError: the embedding is not at hand and cannot be fetched, or is another one.
     """
-    return _read(resolve(EMBEDDING))
-
-
-@cache
-def _read(path: Path) -> SpeechTrunk:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
+    interpreter = Interpreter(model_content=resolve(EMBEDDING).read_bytes(), num_threads=1)
     interpreter.allocate_tensors()
     trunk, last = SpeechTrunk(), "model/conv2d_19/"
     details = [row for row in interpreter.get_tensor_details() if not row["name"].startswith(last)]
