@@ -40,6 +40,7 @@ from mggtalk_core.render.inpaint.unet import (
     memory_bytes,
 )
 from mggtalk_core.render.rendering import Rendering
+from mggtalk_core.weights.module_file import write_tensors
 from mggtalk_core.weights.policy import using_policy
 from tests.head_samples import model_fit
 from tests.inpaint_samples import (
@@ -419,7 +420,14 @@ def test_networks_come_back_from_their_file(tmp_path):
 def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"no weights")
-    with pytest.raises(WeightsError, match="install MGGTalk anew"):
+    with pytest.raises(WeightsError, match="train or install it anew"):
+        read_networks(path)
+
+
+def test_a_file_of_another_network_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"stem.weight": torch.zeros(1)}, {"grid": 32}, {})
+    with pytest.raises(WeightsError, match="another version of this network"):
         read_networks(path)
 
 

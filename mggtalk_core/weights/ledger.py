@@ -119,8 +119,8 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="9d220ca327c380408b5caa3aaf523ae9bb9a9345d6e0bf663c69862d9a79a275",
-        size=5_052_880,
+        sha256="23c012acb463d6ab3ae172116304a71933373074149627986ad066014ca59657",
+        size=5_052_872,
     ),
     Weight(
         name="refine.safetensors",

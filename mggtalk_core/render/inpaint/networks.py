@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...errors import WeightsError
+from ...weights.module_file import filled, read_tensors, write_tensors
 from ...weights.resolver import resolve
 from .inpainter import Inpainter, PatchRefiner
 from .unet import EYES, MOUTH, PAPER, WHOLE, InpaintConfig
@@ -43,14 +43,9 @@ class Networks:
 
 def write_networks(path: str | os.PathLike[str], networks: Networks, notes: Mapping[str, str]) -> None:
     """Write networks in half precision; ``notes`` go into the header beside their sizes."""
-    from safetensors.torch import save_file
-
-    tensors: dict[str, Tensor] = {}
-    for part, network in networks.items().items():
-        for name, value in network.state_dict().items():
-            tensors[f"{part}.{name}"] = value.detach().half().cpu().contiguous()
-    configs = {part: asdict(network.config) for part, network in networks.items().items()}
-    save_file(tensors, path, {**notes, "configs": json.dumps(configs, sort_keys=True)})
+    parts = networks.items()
+    tensors = {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
+    write_tensors(path, tensors, {part: asdict(net.config) for part, net in parts.items()}, notes)
 
 
 def read_networks(path: str | os.PathLike[str]) -> Networks:
@@ -59,22 +54,17 @@ def read_networks(path: str | os.PathLike[str]) -> Networks:
     Raises:
         WeightsError: the file is missing, damaged or of another version.
     """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            configs = json.loads((file.metadata() or {})["configs"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        return Networks(**{part: _filled(part, sizes, tensors) for part, sizes in configs.items()})
-    except Exception as problem:  # safetensors and torch raise their own kinds of errors for damaged files
-        raise WeightsError(f"{Path(path).name} cannot be read ({problem}): install MGGTalk anew") from problem
+    sizes, tensors = read_tensors(path)
+    return Networks(**{part: filled(path, partial(_sized, part, sizes[part]), _of(part, tensors)) for part in sizes})
 
 
-def _filled(part: str, sizes: dict[str, object], tensors: dict[str, Tensor]) -> nn.Module:
-    network = build(part, InpaintConfig(**{**sizes, "widths": tuple(sizes["widths"])}))
-    mine = {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
-    network.load_state_dict(mine)
-    return network.eval().requires_grad_(False)
+def _sized(part: str, sizes: dict[str, Any]) -> nn.Module:
+    return build(part, InpaintConfig(**{**sizes, "widths": tuple(sizes["widths"])}))
+
+
+def _of(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{part}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def load_networks() -> Networks:
