@@ -119,7 +119,7 @@ def clip(tmp_path_factory):
 def test_perfect_puppet(clip, tmp_path):
     table = evaluate_self([clip], tmp_path / "self.json", instruments=instruments(1.0))
     (row,) = table.rows
-    assert row["frames"] == 10
+    assert (row["first"], row["frames"]) == (0, 10)
     assert row["landmark_frames"] == 5  # frames 1 to 5: frame 0 is the source, from 6 on the head is turned away
     assert row["landmark_error"] < 0.001  # two of 478 points may be off by one level of the codec
     assert row["landmark_error_copy"] > 0.01
@@ -154,6 +154,18 @@ def test_every_other_frame_and_a_largest_number(clip):
     assert row["psnr_whole"] > 40.0
     with pytest.raises(InputError):
         evaluate_self([clip], instruments=instruments(1.0), every=0)
+
+
+def test_a_clip_starts_with_its_first_face(tmp_path):
+    path = tmp_path / "late.mp4"
+    with VideoWriter(path, 25, SIZE, SIZE) as writer:
+        for index in range(12):
+            writer.write(to_frame(picture(0.0 if index < 4 else mouth_at(index))))
+    (row,) = evaluate_self([path], instruments=instruments(1.0), max_frames=7).rows
+    assert (row["first"], row["frames"]) == (4, 7)
+    assert row["psnr_whole"] > 40.0  # each frame is compared with its own truth
+    (row,) = evaluate_self([path], instruments=instruments(1.0), max_frames=4).rows
+    assert row["error"] == "No face found."
 
 
 def test_progress_reaches_its_end(clip, tmp_path):

@@ -30,6 +30,8 @@ class Sampling:
     """Every how many frames one is driven and scored; all of them are tracked."""
     max_frames: int | None = None
     """How many frames of the clip are read at most."""
+    first: int = 0
+    """Frame that the clip starts with; those before it are passed over, and frames are counted from it."""
 
     def __post_init__(self) -> None:
         """Refuse what is no count."""
@@ -38,7 +40,8 @@ class Sampling:
 
     def read(self, reader: VideoReader) -> int:
         """Return how many frames of a clip are read."""
-        return reader.frame_count if self.max_frames is None else min(self.max_frames, reader.frame_count)
+        left = max(reader.frame_count - self.first, 0)
+        return left if self.max_frames is None else min(self.max_frames, left)
 
     def used(self, reader: VideoReader) -> range:
         """Return the frames that are driven and scored."""
@@ -46,7 +49,7 @@ class Sampling:
 
     def frames(self, reader: VideoReader) -> Iterator[np.ndarray]:
         """Yield all frames that are read."""
-        return itertools.islice(iter(reader), self.read(reader))
+        return itertools.islice(iter(reader), self.first, self.first + self.read(reader))
 
     def sampled(self, reader: VideoReader) -> Iterator[np.ndarray]:
         """Yield the frames that are driven and scored."""

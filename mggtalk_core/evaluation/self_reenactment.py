@@ -1,11 +1,13 @@
-"""Self-reenactment: the first frame of a clip, driven by the clip itself, against the clip (paper 4.2, table 1)."""
+"""Self-reenactment: the first face of a clip, driven by the clip itself, against the clip (paper 4.2, table 1)."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,8 @@ from .variance import parameter_variance
 
 PICTURES = 50
 """In how many frames of a clip, spread evenly, pictures are scored: finding the truth's matte is slow."""
+SEARCHED = 4.0
+"""Seconds at the start of a clip in which its first usable face is looked for."""
 BLURRED = Blurred("blurred", of="analytic", like=OWN)
 
 
@@ -60,6 +64,9 @@ def evaluate_self(
     on_step: OnStep = ignore_steps,
 ) -> Table:
     """Drive frame 0 of every clip by the clip and compare, beside plainer ways to get the frames; a row per clip.
+
+    Where no avatar can be made of a clip's first frame (a profile, a title), the clip starts with the first of which
+    one can, within `SEARCHED` seconds: frame 0 is that one, and ``first`` says which it was.
 
     Names of scores end in the way: nothing for the system under test, ``_analytic`` for the same without its learned
     parts (left out where its pictures are the same), ``_copy`` for frame 0 all the time, ``_ghost`` for half of
@@ -125,20 +132,36 @@ def _tried(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[Tensor, 
 def _evaluate_clip(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[Tensor, "3 height width"]]:
     start = time.perf_counter()
     with VideoReader(clip) as reader:
-        avatar = bench.instruments.build(to_image(next(iter(reader))), steps.alive)
-        motion = track_clip(reader, avatar, bench.sampling, bench.instruments, steps)
+        avatar, sampling = _first_seen(reader, bench, steps)
+        motion = track_clip(reader, avatar, sampling, bench.instruments, steps)
         count = len(motion)
         pictured = sample_indices(count, bench.pictures)
         comparison = Comparison(avatar, bench.instruments, bench.scorers, pictured, BLURRED, steps.alive)
         contest = _Contest(avatar, comparison, sample_indices(count), bench.pool)
-        truths = (cropped(frame, avatar.portrait.crop_transform) for frame in bench.sampling.sampled(reader))
+        truths = (cropped(frame, avatar.portrait.crop_transform) for frame in sampling.sampled(reader))
         for index, (truth, images) in enumerate(zip(truths, _animations(avatar, motion, steps), strict=True)):
             contest.add(index, truth, *images)
             steps.one()
-    row = {"clip": clip.name, "frames": count, "held": len(motion.held), **comparison.row(motion)}
+    row = {"clip": clip.name, "first": sampling.first, "frames": count, "held": len(motion.held)}
+    row |= comparison.row(motion)
     row |= parameter_variance(alive(avatar.gaussians(motion), steps.alive))
     row["seconds"] = time.perf_counter() - start
     return row, comparison_sheet(contest.samples, clip.name)
+
+
+def _first_seen(reader: VideoReader, bench: _Bench, steps: Steps) -> tuple[Avatar, Sampling]:
+    """Return an avatar of the first frame that one can be made of, and the clip from there on."""
+    problem = InputError("The clip has no frames.")
+    looked_at = itertools.islice(bench.sampling.frames(reader), math.ceil(SEARCHED * reader.fps))
+    for first, frame in enumerate(looked_at):
+        try:
+            avatar = bench.instruments.build(to_image(frame), steps.alive)
+        except InputError as error:
+            problem = error if first == 0 else problem
+            steps.one()
+            continue
+        return avatar, replace(bench.sampling, first=first)
+    raise problem
 
 
 def track_clip(
