@@ -18,9 +18,9 @@ from mggtalk_core.geometry.points import HeadPoints
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.motion.rotations import axis_rotation
 from mggtalk_core.portrait.portrait import Portrait
-from mggtalk_core.training.head_model_source import read_source
-from mggtalk_core.training.head_paint import FaceChart
-from mggtalk_core.training.rendered_heads import HeadStudio
+from mggtalk_core.studio.paint import FaceChart
+from mggtalk_core.studio.rendered_heads import HeadStudio
+from mggtalk_core.studio.source_head import read_source
 
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
 SAME = Similarity(1.0, torch.eye(3), torch.zeros(3))

@@ -36,7 +36,7 @@ def have(read):
 
 @pytest.fixture(scope="module")
 def lpips():
-    from mggtalk_core.training.perceptual import Lpips
+    from mggtalk_core.evaluation.perceptual import Lpips
 
     return have(Lpips)
 

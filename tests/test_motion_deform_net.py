@@ -23,6 +23,7 @@ from mggtalk_core.motion.deform_net import (
 )
 from mggtalk_core.motion.driven import DrivenPoints
 from mggtalk_core.motion.still import still_motion
+from mggtalk_core.studio.rendered_heads import HeadState
 from mggtalk_core.training import deform_data
 from mggtalk_core.training.deform import DeformExamples, DeformStage, train_deform
 from mggtalk_core.training.deform_data import (
@@ -34,7 +35,6 @@ from mggtalk_core.training.deform_data import (
     write_deformation,
 )
 from mggtalk_core.training.refine_data import sitters
-from mggtalk_core.training.rendered_heads import HeadState
 from mggtalk_core.training.stage import LoopOptions
 from tests.head_samples import expression, model_head
 

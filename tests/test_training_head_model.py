@@ -13,6 +13,7 @@ from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
 from mggtalk_core.head.pose import rotation_matrix
 from mggtalk_core.portrait.face_mesh import mirror_indices
+from mggtalk_core.studio.source_head import read_source
 from mggtalk_core.training.head_model import make_head_model
 from mggtalk_core.training.head_model_decimate import SymmetricDecimator
 from mggtalk_core.training.head_model_depths import LIDS, Views, displace, mean_before, measured_depths, read_depths
@@ -26,7 +27,6 @@ from mggtalk_core.training.head_model_landmarks import (
 from mggtalk_core.training.head_model_margins import Margin
 from mggtalk_core.training.head_model_measure import turning_people
 from mggtalk_core.training.head_model_refine import refined_anchors
-from mggtalk_core.training.head_model_source import read_source
 from mggtalk_core.training.tracks import ClipTrack, write_track
 
 MODEL = load_head_model()

@@ -13,6 +13,7 @@ import torch
 
 from mggtalk_core.errors import InputError, WeightsError
 from mggtalk_core.evaluation.metrics import psnr
+from mggtalk_core.evaluation.perceptual import Lpips
 from mggtalk_core.portrait.warp import Region
 from mggtalk_core.render.inpaint.guide import FLOW
 from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
@@ -40,7 +41,6 @@ from mggtalk_core.training.losses import (
     generator_loss,
     weighted_l1,
 )
-from mggtalk_core.training.perceptual import Lpips
 from mggtalk_core.training.stage import LoopOptions, Numbers, rate_share
 from mggtalk_core.weights.policy import Downloads, using_policy
 from tests.inpaint_samples import Pairs, pair_of, scene

@@ -12,7 +12,8 @@ from mggtalk_core.geometry.refine_chart import load_chart
 from mggtalk_core.geometry.refine_net import GEOMETRY, RefineConfig
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
-from mggtalk_core.training.head_model_source import read_source
+from mggtalk_core.studio.rendered_heads import HeadState, RenderedHead
+from mggtalk_core.studio.source_head import read_source
 from mggtalk_core.training.loop import train
 from mggtalk_core.training.refine import Examples, HeadSet, RefineStage, spoilt_features, train_refine, vertex_area
 from mggtalk_core.training.refine_data import (
@@ -27,7 +28,6 @@ from mggtalk_core.training.refine_data import (
     twins,
     write_example,
 )
-from mggtalk_core.training.rendered_heads import HeadState, RenderedHead
 from mggtalk_core.training.stage import LoopOptions
 from tests.head_samples import model_fit
 

@@ -152,7 +152,7 @@ def run_portraits(arguments: argparse.Namespace) -> int:
 
 def run_alignment(arguments: argparse.Namespace) -> int:
     """Measure where the rendered heads of training pairs are in the wrong place."""
-    from ..evaluation.alignment import evaluate_alignment
+    from ..training.alignment import evaluate_alignment
     from ..training.pairs import PairSet
 
     with progress_bar("pairs", unit="pair") as on_step:

@@ -33,9 +33,9 @@ def add_ablation(kinds: argparse._SubParsersAction) -> None:
 
 def run_ablation(arguments: argparse.Namespace) -> int:
     """Train, score, and say how every variant differs from the whole method."""
-    from ..evaluation.ablation import AblationOptions, evaluate_ablation
-    from ..evaluation.ablation_tables import differences_table
     from ..evaluation.tables import Table
+    from ..training.ablation import AblationOptions, evaluate_ablation
+    from ..training.ablation_tables import differences_table
 
     given = {name: getattr(arguments, name) for name in _OPTIONS}
     options = AblationOptions(**{name: tuple(each) if isinstance(each, list) else each for name, each in given.items()})

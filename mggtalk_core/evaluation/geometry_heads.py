@@ -31,9 +31,9 @@ from ..head.model import HeadModel, load_head_model
 from ..portrait.load import load_portrait
 from ..portrait.portrait import Portrait
 from ..progress import OnStep, ignore_steps
-from ..training.head_model_source import read_source
-from ..training.head_paint import FaceChart
-from ..training.rendered_heads import HeadStudio
+from ..studio.paint import FaceChart
+from ..studio.rendered_heads import HeadStudio
+from ..studio.source_head import read_source
 from ..weights.policy import Downloads, using_policy
 from .known_shapes import Similarity, Truth, map_errors, other_side_errors, truth_on_crop
 from .tables import Row, Table

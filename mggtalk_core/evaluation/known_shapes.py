@@ -14,8 +14,8 @@ from ..geometry.points import HeadPoints, Label
 from ..head.parts import Part
 from ..head.zbuffer import interpolate, rasterize_mesh
 from ..portrait.portrait import Portrait
-from ..training.head_model_source import PART_RANGES
-from ..training.rendered_heads import RenderedHead
+from ..studio.rendered_heads import RenderedHead
+from ..studio.source_head import PART_RANGES
 from .tables import Row
 
 MILLIMETRES = 100.0

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..portrait.landmarker import Face
-    from ..training.perceptual import Lpips
     from .identity import Identity
+    from .perceptual import Lpips
 
 Network = TypeVar("Network")
 
@@ -36,8 +36,8 @@ class Scorers:
 
 def find_scorers() -> Scorers:
     """Return the judges whose weights are here or can be fetched."""
-    from ..training.perceptual import Lpips
     from .identity import Identity
+    from .perceptual import Lpips
 
     lines: list[str] = []
     lpips, identity = attempt("lpips", Lpips, lines), attempt("identity", Identity, lines)

@@ -27,8 +27,8 @@ from ..portrait.portrait import CROP_SIZE
 from ..portrait.warp import Region, apply
 from ..progress import OnStep, ignore_steps
 from ..record import Record
+from ..studio.rendered_heads import HeadState, drawn_state
 from .refine_data import LAST_SEED, Sitters, draw_files, spoilt
-from .rendered_heads import HeadState, drawn_state
 
 CROP = 2.4
 """Edge of the crop that a head is fitted in, in face heights."""

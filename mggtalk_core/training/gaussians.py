@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..evaluation.gaussian_pairs import Judges, score_sources
+from ..evaluation.perceptual import Lpips
 from ..evaluation.sheets import SheetRow, contact_sheet
 from ..gaussians.learned import coarse, dense
 from ..gaussians.networks.config import CONFIGS, GaussianConfig, Switches
@@ -20,10 +20,10 @@ from ..motion.deform_net import DeformNet, read_deform
 from ..portrait.portrait import CROP_SIZE
 from ..progress import OnStep, ignore_steps
 from .gaussian_data import GaussianExamples, Scenes
+from .gaussian_judge import Judges, score_sources
 from .head_losses import HeadLoss
 from .loop import train
 from .pairs import PairSet
-from .perceptual import Lpips
 from .sitters import BuildAvatar
 from .stage import Batch, LoopOptions
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
+from ..evaluation.perceptual import Lpips
 from .losses import weighted_l1
-from .perceptual import Lpips
 
 WINDOW, SPREAD = 11, 1.5
 """Edge and standard deviation of the window of SSIM, pixels."""

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..head.model_file import write_model_file
 from ..head.parts import Part
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..studio.source_head import SourceHead, read_source
 from .head_model_depths import displace, read_depths
 from .head_model_landmarks import bind_landmarks
 from .head_model_margins import tie_margins
-from .head_model_source import SourceHead, read_source
 from .head_model_template import Template, make_template
 
 IDENTITY_MODES = 50

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..geometry.interior import vertex_normals
 from ..head.zbuffer import interpolate, rasterize_mesh
 from ..portrait.face_mesh import mirror_indices
-from .rendered_heads import HeadStudio, RenderedHead
+from ..studio.rendered_heads import HeadStudio, RenderedHead
 
 FINE = 4
 """Pixels per pixel of the crop along each axis: landmarks are read to a quarter of a pixel."""

@@ -15,13 +15,13 @@ from ..head.landmark_model import LandmarkModel
 from ..head.model import HeadModel
 from ..portrait.load import load_portrait
 from ..progress import OnStep, ignore_steps
+from ..studio.paint import FaceChart
+from ..studio.rendered_heads import HeadStudio
+from ..studio.source_head import read_source
 from .head_model import as_tensors, undisplaced_fields
 from .head_model_depths import DEPTHS_FILE, Views, displace, measured_depths
 from .head_model_drawn import drawn_anchors
 from .head_model_landmarks import ANCHORS_FILE, bind_landmarks, read_anchors
-from .head_model_source import read_source
-from .head_paint import FaceChart
-from .rendered_heads import HeadStudio
 from .tracks import ClipTrack, read_track
 
 TURNED, MOST_TURNED = 8.0, 12.0

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..head.parts import Part
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..studio.source_head import LID_CHAIN_LEFT, LID_CHAIN_RIGHT, LIP_CHAIN, SourceHead
 from .head_model_decimate import SymmetricDecimator
-from .head_model_source import LID_CHAIN_LEFT, LID_CHAIN_RIGHT, LIP_CHAIN, SourceHead
 
 TARGET_VERTICES = 11400
 POSES = (

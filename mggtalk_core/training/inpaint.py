@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..errors import InputError
+from ..evaluation.perceptual import Lpips
 from ..progress import OnStep, ignore_steps
 from ..render.inpaint.networks import CONFIGS, PARTS, Networks, build, write_networks
 from .inpaint_data import CROP, Example, Examples
@@ -19,7 +20,6 @@ from .inpaint_judge import PatchJudge, WholeJudge
 from .loop import train
 from .losses import PatchDiscriminator, discriminator_loss, edge_loss, generator_loss, weighted_l1
 from .pairs import PairSet
-from .perceptual import Lpips
 from .stage import Batch, LoopOptions
 
 

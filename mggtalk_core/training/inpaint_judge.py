@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..evaluation.baselines import blurred_to
 from ..evaluation.metrics import gradient_energy, psnr
+from ..evaluation.perceptual import Lpips
 from ..evaluation.regions import EYES, MOUTH, close_up, face_box, face_mask, part_masks
 from ..evaluation.sheets import SheetRow, contact_sheet
 from ..head.model import load_head_model
@@ -20,7 +21,6 @@ from ..render.inpaint.patches import PLACES, feather
 from ..render.inpaint.refine import Refiner
 from .inpaint_data import Example, patch_example
 from .pairs import Pair, PairSet
-from .perceptual import Lpips
 
 PER_CLIP = 3
 """Pairs of every clip that are judged, spread evenly."""

@@ -30,11 +30,11 @@ from ..portrait.landmarker import FaceLandmarker
 from ..portrait.warp import Region, apply, warp
 from ..progress import OnStep, ignore_steps
 from ..record import Record
+from ..studio.paint import FaceChart
+from ..studio.rendered_heads import HeadStudio, RenderedHead, drawn_state
+from ..studio.source_head import PART_RANGES, SourceHead, read_source
 from .head_model_depths import mean_before, read_depths
-from .head_model_source import PART_RANGES, SourceHead, read_source
-from .head_paint import FaceChart
 from .processes import in_processes
-from .rendered_heads import HeadStudio, RenderedHead, drawn_state
 
 Example = TypeVar("Example")
 

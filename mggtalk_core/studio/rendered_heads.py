@@ -22,8 +22,8 @@ from ..head.parts import Part
 from ..head.zbuffer import interpolate, rasterize_mesh
 from ..motion.rotations import camera_rotation
 from ..portrait.blendshapes import BLENDSHAPES
-from .head_model_source import SourceHead
-from .head_paint import FaceChart, Paint, albedo
+from .paint import FaceChart, Paint, albedo
+from .source_head import SourceHead
 
 SIZE = 640
 DISTANCE = 9.6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from .tables import Row, Table
+from ..evaluation.tables import Row, Table
 
 FULL = "full"
 """Name of the variant that nothing is left out of."""

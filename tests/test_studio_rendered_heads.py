@@ -7,10 +7,10 @@ import torch
 from mggtalk_core.errors import InputError
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
+from mggtalk_core.studio.paint import FaceChart
+from mggtalk_core.studio.rendered_heads import SIZE, HeadStudio
+from mggtalk_core.studio.source_head import PART_RANGES, read_source
 from mggtalk_core.training.head_model_drawn import drawn_anchors
-from mggtalk_core.training.head_model_source import PART_RANGES, read_source
-from mggtalk_core.training.head_paint import FaceChart
-from mggtalk_core.training.rendered_heads import SIZE, HeadStudio
 
 
 @pytest.fixture(scope="module")

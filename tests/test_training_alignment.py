@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from mggtalk_core.evaluation.alignment import (
+from mggtalk_core.evaluation.landmarks import eye_distance
+from mggtalk_core.training.alignment import (
     REGIONS,
     alignment_scores,
     evaluate_alignment,
@@ -15,7 +16,6 @@ from mggtalk_core.evaluation.alignment import (
     optical_flow,
     rigid_part,
 )
-from mggtalk_core.evaluation.landmarks import eye_distance
 from mggtalk_core.training.pairs import PairSet
 from mggtalk_core.training.shards import ShardInfo, ShardSource, ShardTarget, write_shard
 

@@ -9,10 +9,6 @@ import torch
 
 from mggtalk_core.cli.evaluate_ablation import VARIANTS as NAMED
 from mggtalk_core.errors import InputError
-from mggtalk_core.evaluation import ablation
-from mggtalk_core.evaluation.ablation import VARIANTS, AblationOptions, evaluate_ablation
-from mggtalk_core.evaluation.ablation_tables import FULL, PAPER, differences_table
-from mggtalk_core.evaluation.gaussian_pairs import Judges, over_layer, score_sources
 from mggtalk_core.evaluation.metrics import psnr
 from mggtalk_core.evaluation.tables import Table
 from mggtalk_core.evaluation.variance import parameter_variance
@@ -20,7 +16,11 @@ from mggtalk_core.gaussians.gaussians import Gaussians
 from mggtalk_core.gaussians.networks.config import EMBEDDED
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.portrait.portrait import CROP_SIZE
+from mggtalk_core.training import ablation
+from mggtalk_core.training.ablation import VARIANTS, AblationOptions, evaluate_ablation
+from mggtalk_core.training.ablation_tables import FULL, PAPER, differences_table
 from mggtalk_core.training.gaussian_data import Scenes
+from mggtalk_core.training.gaussian_judge import Judges, over_layer, score_sources
 from tests.inpaint_samples import pair_of, scene
 from tests.test_training_gaussians import Shards, builder
 

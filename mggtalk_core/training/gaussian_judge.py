@@ -10,6 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..evaluation.clips import to_frame
+from ..evaluation.landmarks import landmark_error
+from ..evaluation.observe import Observed, motion_scores
+from ..evaluation.perceptual import Lpips
+from ..evaluation.pictures import Scores, picture_scores
+from ..evaluation.regions import face_mask, part_masks
+from ..evaluation.scorers import perceptual_scores
+from ..evaluation.sheets import SheetRow
+from ..evaluation.tables import Row
+from ..evaluation.variance import parameter_variance
 from ..gaussians.gaussians import Gaussians
 from ..gaussians.learned import dense
 from ..gaussians.networks.model import taken
@@ -17,18 +27,8 @@ from ..geometry.points import Label
 from ..portrait.landmarker import Face
 from ..progress import OnStep, ignore_steps
 from ..render.pinholes import fill_pinholes
-from ..training.gaussian_data import Scenes
-from ..training.pairs import Pair
-from ..training.perceptual import Lpips
-from .clips import to_frame
-from .landmarks import landmark_error
-from .observe import Observed, motion_scores
-from .pictures import Scores, picture_scores
-from .regions import face_mask, part_masks
-from .scorers import perceptual_scores
-from .sheets import SheetRow
-from .tables import Row
-from .variance import parameter_variance
+from .gaussian_data import Scenes
+from .pairs import Pair
 
 PER_CLIP = 4
 """Targets of every source that are scored, spread evenly."""

@@ -12,21 +12,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
+from ..evaluation.reports import Sheets
+from ..evaluation.sheets import SheetRow, contact_sheet
+from ..evaluation.tables import Row, Table
 from ..gaussians.networks.config import ABLATIONS, CONFIGS, Switches
 from ..gaussians.networks.model import GaussianNetworks, read_gaussians
 from ..media.atomic import replacing
 from ..portrait.portrait import CROP_SIZE
 from ..progress import OnStep, ignore_steps
-from ..training.gaussian_data import Scenes
-from ..training.gaussians import train_gaussians
-from ..training.pairs import PairSet
-from ..training.sitters import BuildAvatar, KeptAvatars
-from ..training.stage import LoopOptions
 from .ablation_tables import FULL, differences_table
-from .gaussian_pairs import PER_CLIP, Judges, find_judges, score_sources
-from .reports import Sheets
-from .sheets import SheetRow, contact_sheet
-from .tables import Row, Table
+from .gaussian_data import Scenes
+from .gaussian_judge import PER_CLIP, Judges, find_judges, score_sources
+from .gaussians import train_gaussians
+from .pairs import PairSet
+from .sitters import BuildAvatar, KeptAvatars
+from .stage import LoopOptions
 
 VARIANTS = {
     FULL: Switches(),

@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..evaluation.landmarks import eye_distance
+from ..evaluation.metrics import psnr
+from ..evaluation.regions import EYES, face_mask
+from ..evaluation.reports import Sheets, write_report
+from ..evaluation.sheets import SheetRow, contact_sheet
+from ..evaluation.tables import Row, Table
 from ..portrait.face_frame import FaceFrame
 from ..progress import OnStep, ignore_steps
-from ..training.pairs import Pair, PairSet
-from .landmarks import eye_distance
-from .metrics import psnr
-from .regions import EYES, face_mask
-from .reports import Sheets, write_report
-from .sheets import SheetRow, contact_sheet
-from .tables import Row, Table
+from .pairs import Pair, PairSet
 
 REGIONS = ("eyes", "mouth", "face", "hair", "neck")
 """Apart from each other: ``face`` is what eyes and mouth leave, ``hair`` has the ears, ``neck`` is below the jaw."""

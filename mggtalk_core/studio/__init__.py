@@ -1,0 +1,1 @@
+"""Heads of known shape: the raw head data, painted, posed and rendered, to learn from and to measure against."""
