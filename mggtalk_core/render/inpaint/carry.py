@@ -16,11 +16,11 @@ COARSE = 8
 
 
 def carried(
-    picture: Float[Tensor, "3 h w"], before: Float[np.ndarray, "n 2"], after: Float[np.ndarray, "n 2"]
-) -> Float[Tensor, "3 h w"]:
+    picture: Float[Tensor, "c h w"], before: Float[np.ndarray, "n 2"], after: Float[np.ndarray, "n 2"]
+) -> Float[Tensor, "c h w"]:
     """Return a picture moved so that what lies at ``before`` comes to lie near ``after``; pixels, at least 3 points.
 
-    Bicubic, the border repeated, clamped to 0..1.
+    At most 4 channels. Bicubic, the border repeated, clamped to 0..1.
     """
     import cv2
 

@@ -59,6 +59,10 @@ _MOVED = (0.005, 0.02)
 """Mean movement of a place's landmarks over its patch's width from which it is refined at all, and in full."""
 _MARGIN = 1.3
 """Landmarks count as near within so many times the patch's size."""
+_RIMS = 5
+"""Width in pixels of the patch of the window by which the opening of an eye is widened."""
+_STEPS = 4
+"""Binary places of a pixel to which contours are drawn."""
 _FEATHER = 0.62
 """Part of the patch, from its centre outwards, in which the refinement counts in full."""
 
@@ -69,7 +73,7 @@ class Patch:
 
     composite: Float[Tensor, "3 h w"]
     source: Float[Tensor, "3 h w"]
-    """The same place in the source; bent to the driven contours where the place says so."""
+    """The same place in the source; where that is `carried`, bent to the driven contours, without what lids cover."""
     guide: Float[Tensor, "15 h2 w2"]
     to_patch: np.ndarray
     """Affine map [2,3] from crop pixels to the patch's."""
@@ -122,10 +126,26 @@ def cut(
 ) -> Patch:
     """Cut a place out of a frame, float32 [512,512,3], by the place's `alignment` there."""
     maps = _maps(place, guide, head, to_patch, source.to_patch, source.stem)
-    shown = source.picture
+    picture, shown = cut_picture(composite, to_patch, place), source.picture
     if place.carried:
-        shown = carried(shown, source.contours, apply(to_patch, _pixels(head, source.near)))
-    return Patch(cut_picture(composite, to_patch, place), shown, torch.cat((maps, source.guide)), to_patch)
+        layers = torch.cat((shown, source.opening))
+        layers = carried(layers, source.contours, apply(to_patch, _pixels(head, source.near)))
+        # An open eye that the lids now cover would shine through them: there the source has nothing to tell.
+        covered = (layers[3:] - opening(place, guide, head, to_patch)).clamp(min=0.0)
+        shown = torch.lerp(layers[:3], picture, covered)
+    return Patch(picture, shown, torch.cat((maps, source.guide)), to_patch)
+
+
+def opening(place: Place, guide: HeadGuide, head: DrivenHead, to_patch: np.ndarray) -> Float[Tensor, "1 h w"]:
+    """Return 1 between the lids of an eye and on their rims, 0 elsewhere in its patch, with a soft edge."""
+    import cv2
+
+    loop = guide.model.eyelid_right if place.mirrored else guide.model.eyelid_left
+    contour = apply(to_patch, head.vertices[loop.long(), :2].double().numpy()) - 0.5  # as OpenCV counts
+    steps = np.round(contour * 2.0**_STEPS).astype(np.int32)
+    between = cv2.fillPoly(np.zeros(place.size, np.float32), [steps], 1.0, shift=_STEPS)
+    rims = cv2.dilate(between, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIMS, _RIMS)))
+    return torch.from_numpy(cv2.GaussianBlur(rims, (0, 0), 1.0))[None]
 
 
 def near(place: Place, guide: HeadGuide) -> list[int]:
@@ -142,6 +162,8 @@ class SourcePatch:
 
     picture: Float[Tensor, "3 h w"]
     guide: Float[Tensor, "3 h2 w2"]
+    opening: Float[Tensor, "1 h w"]
+    """Of an eye whose picture is bent, see `opening`; else 0."""
     to_patch: np.ndarray
     stem: int
     """Pixels of the patch along one of the guide."""
@@ -163,6 +185,7 @@ def cut_source(place: Place, guide: HeadGuide, source: np.ndarray, stem: int) ->
     return SourcePatch(
         picture=cut_picture(source, matrix, place),
         guide=_maps(place, guide, head, matrix, matrix, stem)[list(SOURCE_CHANNELS)],
+        opening=opening(place, guide, head, matrix) if place.carried else torch.zeros(1, *place.size),
         to_patch=matrix,
         stem=stem,
         near=points,
