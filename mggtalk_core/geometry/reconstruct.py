@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import InputError
@@ -24,18 +25,25 @@ from .normals import normals_of_depth, rays
 from .surface import Surface
 
 PROVIDERS = ("mesh", "given", *NETWORKS)
-SURE_WEIGHT = 0.25
-"""``lambda`` where the depth is the head model's own: normals only smooth its facets."""
+OWN_WEIGHT = 0.25
+"""``lambda`` where all normals are the guessed depth's own: they only smooth the facets of the head model."""
 LOOSE_WEIGHT = 2.5e-4
-"""``lambda`` elsewhere: normals decide the shape, the prior where it floats."""
+"""The same beside a normal map that does not reach so far: the rest must follow what it moves."""
 MEASURED_WEIGHT = 2.5e-2
 """``lambda`` where a depth map was given without normals: they are its own, and integration only takes its grain."""
-TOLD_WEIGHT = 1e-4
+TOLD_WEIGHT = 5e-4
 """``lambda`` where both normals and depth were given: both have errors that vary slowly."""
+JUMP_WEIGHT = 5e-2
+"""``lambda`` on both sides of a jump that only a given depth tells: normals would draw the sides together."""
+JUMP = 0.02
+"""Units of 10 cm off each other's tangent planes from which on there is a jump between neighbouring pixels."""
 LEADING_WEIGHT = 2.5e-6
 """``lambda`` where normals were given for a depth that is only guessed: they decide, the prior hardly holds it."""
 FUSION = BiniOptions(tolerance=1e-3, max_rounds=6, precision="float32")
 """The prior is near the answer already, and it starts the first round, so few rounds are left to do."""
+GIVEN_FUSION = replace(FUSION, agreement=0.15)
+"""Where both maps were given: networks' normals are not known to 9 degrees, and a depth that agrees with them nearly
+everywhere to that much has nothing to gain."""
 
 
 def reconstruct_surface(
@@ -117,21 +125,44 @@ def fuse(
     estimate: Estimate, camera: Camera, on_step: OnStep = ignore_steps, *, prior_weight: float = 1.0
 ) -> Float[Tensor, "height width"]:
     """Return the depth that agrees with the estimate's normals and, softly, with its depth (eq. 1)."""
-    weight = prior_weight * _prior_weight(estimate)
+    weight = prior_weight * _prior_weight(estimate, camera)
+    both = estimate.told is not None and estimate.measured is not None
     result = integrate_normals(
         estimate.normals, estimate.mask, intrinsics=(camera.focal, camera.focal, *camera.center),
-        prior=estimate.depth, prior_weight=weight, start=estimate.depth, options=FUSION, on_step=on_step,
+        prior=estimate.depth, prior_weight=weight, start=estimate.depth,
+        options=GIVEN_FUSION if both else FUSION, on_step=on_step,
     )  # fmt: skip
     return torch.where(result.mask, result.depth.to(estimate.depth), estimate.depth)
 
 
-def _prior_weight(estimate: Estimate) -> Float[Tensor, "height width"]:
+def _prior_weight(estimate: Estimate, camera: Camera) -> Float[Tensor, "height width"]:
     """Return ``lambda`` for every pixel: what the depth is worth beside the normals."""
     nowhere = torch.zeros_like(estimate.sure)
     told = nowhere if estimate.told is None else estimate.told
     measured = nowhere if estimate.measured is None else estimate.measured
-    guessed = torch.where(told, LEADING_WEIGHT, torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT))
-    return torch.where(measured, torch.where(told, TOLD_WEIGHT, MEASURED_WEIGHT), guessed)
+    guessed = torch.where(told, LEADING_WEIGHT, OWN_WEIGHT if estimate.told is None else LOOSE_WEIGHT)
+    both = torch.where(jumps(estimate.depth, estimate.normals, camera), JUMP_WEIGHT, TOLD_WEIGHT)
+    return torch.where(measured, torch.where(told, both, MEASURED_WEIGHT), guessed)
+
+
+def jumps(
+    depth: Float[Tensor, "height width"], normals: Float[Tensor, "3 height width"], camera: Camera
+) -> Bool[Tensor, "height width"]:
+    """Return the pixels that lie off a neighbour's tangent plane, as the neighbour lies off theirs: depth jumps there.
+
+    Integration sees a jump only where it is larger than what the surface rises beside it. A hairline's, of millimetres,
+    would be closed, and hair and forehead both be moved for it.
+    """
+    points = rays(camera).to(depth) * depth
+    found = torch.zeros_like(depth, dtype=torch.bool)
+    for axis in (0, 1):
+        last = depth.shape[axis] - 1
+        step = torch.diff(points, dim=axis + 1)
+        planes = (normals.narrow(axis + 1, start, last) for start in (0, 1))
+        one, other = ((plane * step).sum(dim=0).abs() > JUMP for plane in planes)
+        for start in (0, 1):
+            found.narrow(axis, start, last).logical_or_(one & other)
+    return found
 
 
 def _surface(
