@@ -13,6 +13,7 @@ from mggtalk_core.gaussians.files import to_image_axes, write_gaussians
 from mggtalk_core.gaussians.frames import THICKNESS, ellipse_frames, quaternion_of
 from mggtalk_core.gaussians.gaussians import SH_C0, Gaussians
 from mggtalk_core.gaussians.mirror import Mirror
+from mggtalk_core.geometry.mirror_plane import MirrorPlane
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.motion.rotations import camera_rotation
 from mggtalk_core.render.rasterize import render
@@ -22,8 +23,8 @@ from mggtalk_core.render.synthetic import head_camera, head_scene
 number = st.floats(-1.0, 1.0, allow_subnormal=False)
 quick = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 FLIP_X = torch.tensor([-1.0, 1.0, 1.0])
-FLIP = Mirror.about(torch.tensor([1.0, 0.0, 0.0]))
-TILTED = Mirror.about(torch.nn.functional.normalize(torch.tensor([1.0, 0.3, -0.2]), dim=0), 0.07)
+FLIP = Mirror.about(MirrorPlane.canonical())
+TILTED = Mirror.about(MirrorPlane(torch.nn.functional.normalize(torch.tensor([1.0, 0.3, -0.2]), dim=0), 0.07))
 
 
 def matrix_of(quats):

@@ -27,6 +27,7 @@ from mggtalk_core.gaussians.networks.mirrored import MirroredDecoder
 from mggtalk_core.gaussians.networks.model import GaussianNetworks, HeadImage, read_gaussians, write_gaussians
 from mggtalk_core.gaussians.networks.offsets import TOTAL, WIDTHS, apply_offsets, parameters, reflect
 from mggtalk_core.gaussians.predict import predict_gaussians, with_motion
+from mggtalk_core.geometry.mirror_plane import MirrorPlane
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.motion.driven import DrivenPoints
@@ -158,7 +159,7 @@ def some_gaussians(count):
 def test_reflected_parameters_make_the_mirrored_picture():
     """The twin's parameters and mirrored places, seen by a frontal camera, are the picture seen in a mirror."""
     gaussians = some_gaussians(60)
-    scale, turn, colour, odds = reflect(parameters(gaussians), Mirror.about(torch.tensor([1.0, 0.0, 0.0]))).split(
+    scale, turn, colour, odds = reflect(parameters(gaussians), Mirror.about(MirrorPlane.canonical())).split(
         WIDTHS, dim=-1
     )
     mirrored = replace(

@@ -144,7 +144,9 @@ def test_points_keep_their_order_and_bookkeeping(head):
     assert f == int(head.surface.mask.sum())
     columns, rows = points.pixel.T
     assert torch.equal(points.positions[:f], head.surface.position_map[:, rows, columns].T)
-    twins = mirror_plane(head.surface, head.model).reflect(points.positions[points.mirror_of])
+    found = mirror_plane(head.surface, head.model)
+    assert torch.equal(points.plane.normal, found.normal) and points.plane.offset == found.offset
+    twins = points.plane.reflect(points.positions[points.mirror_of])
     away = (points.positions[f : f + s] - twins).norm(dim=1)
     x, y, _ = head.fit.camera.project(twins).unbind(-1)
     solid = head.surface.mask & (head.surface.portrait.matte[0] > SOLID)

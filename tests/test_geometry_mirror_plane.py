@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mggtalk_core.geometry.mirror_plane import SHIFTED, MirrorPlane, mirror_plane
+from mggtalk_core.geometry.mirror_plane import SHIFTED, TURNED, MirrorPlane, mirror_plane
 from mggtalk_core.geometry.symmetry import TUCK, symmetric_geometry
 from mggtalk_core.motion.rotations import axis_rotation
 from tests.test_geometry_head import Head
@@ -48,7 +48,7 @@ def test_a_symmetric_head_is_symmetric_about_its_middle(turned):
     assert angle(plane, torch.tensor([1.0, 0.0, 0.0])) < 1.0 and abs(plane.offset) < 0.015
 
 
-@pytest.mark.parametrize(("degrees", "shift"), [(4.0, 0.0), (-4.0, 0.02), (0.0, -0.03)])
+@pytest.mark.parametrize(("degrees", "shift"), [(4.0, 0.0), (-4.0, 0.02), (0.0, -0.03), (10.0, 0.0)])
 def test_a_wrong_pose_is_found_out(turned, degrees, shift):
     """The plane moves with the head: whatever the pose says, it stays where the face is symmetric."""
     right = mirror_plane(turned.surface, turned.model)
@@ -59,8 +59,9 @@ def test_a_wrong_pose_is_found_out(turned, degrees, shift):
     assert found.offset == pytest.approx(right.offset + shift * float(normal[0]), abs=0.003)
 
 
-def test_a_plane_too_far_off_is_not_believed(turned):
-    surface, _ = posed_wrongly(turned.surface, 0.0, 2.0 * SHIFTED)
+@pytest.mark.parametrize(("degrees", "shift"), [(0.0, 2.0 * SHIFTED), (TURNED + 2.0, 0.0)])
+def test_a_plane_too_far_off_is_not_believed(turned, degrees, shift):
+    surface, _ = posed_wrongly(turned.surface, degrees, shift)
     plane = mirror_plane(surface, turned.model)
     assert torch.equal(plane.normal, torch.tensor([1.0, 0.0, 0.0])) and plane.offset == 0.0
 
@@ -71,7 +72,9 @@ def test_without_a_face_the_plane_is_the_papers(turned):
 
 
 def test_a_plane_that_is_given_is_used(turned):
-    points = symmetric_geometry(turned.surface, turned.model, plane=MirrorPlane.canonical())
+    plane = MirrorPlane.canonical()
+    points = symmetric_geometry(turned.surface, turned.model, plane=plane)
+    assert points.plane is plane
     first, count = points.visible_count, points.mirrored_count
     twins = points.positions[points.mirror_of] * torch.tensor([-1.0, 1.0, 1.0])
     away = (points.positions[first : first + count] - twins).norm(dim=1)

@@ -277,6 +277,7 @@ def test_mirrored_points_without_a_filter_are_all_the_skin(sitting):
     first, last = points.visible_count, points.visible_count + points.mirrored_count
     assert 0.8 * first < len(rows) < first
     assert torch.equal(points.positions[first:last], points.positions[rows] * FLIP_X)
+    assert points.plane.normal.tolist() == [1.0, 0.0, 0.0] and points.plane.offset == 0.0
     assert (points.labels[first:last] == int(Label.MIRRORED)).all()
     behind = head.points.visible_count + head.points.mirrored_count
     for name in ("positions", "labels", "triangle", "barycentric"):

@@ -88,7 +88,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
     colours, opacities = point_colours(portrait, points, binding, part)
     child_label = torch.full((seen,), int(Label.CHILD), dtype=points.labels.dtype, device=points.labels.device)
     apertures, behind = _apertures(points, binding, part)
-    tangents, mirror = _tangents(points, binding, part), Mirror.of(points)
+    tangents, mirror = _tangents(points, binding, part), Mirror.about(points.plane)
     return Avatar(
         points=points,
         binding=binding,

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..geometry.points import HeadPoints
+from ..geometry.mirror_plane import MirrorPlane
 from ..record import Record
 from .turn import harmonics_of
 
@@ -28,33 +28,16 @@ class Mirror(Record):
     harmonics: Float[Tensor, "4 4"]
 
     @classmethod
-    def about(cls, normal: Float[Tensor, "3"], offset: Float[Tensor, ""] | float = 0.0) -> Mirror:
-        """Return the mirror in the plane ``normal . p = offset``; the normal has unit length."""
+    def about(cls, plane: MirrorPlane) -> Mirror:
+        """Return the mirror in a plane."""
+        normal = plane.normal
         vectors = torch.eye(3).to(normal) - 2.0 * torch.outer(normal, normal)
         # The reflection is x -> -x, then the turn (x, 0, -z, y): twice the angle from the x axis to the normal.
         x, y, z = normal
         zero = torch.zeros_like(x)
         turn = torch.stack((x, zero, z, -y, zero, x, -y, -z, -z, y, x, zero, y, z, zero, x)).view(4, 4)
         quaternions = turn.T * turn.new_tensor((1.0, 1.0, -1.0, -1.0))[:, None]
-        return cls(vectors, 2.0 * offset * normal, quaternions, harmonics_of(vectors))
-
-    @classmethod
-    def of(cls, points: HeadPoints) -> Mirror:
-        """Return the mirror that made the mirrored points; the paper's where there is none.
-
-        It is the plane of most of them: some were moved afterwards.
-        """
-        first, count = points.visible_count, points.mirrored_count
-        images, twins = points.positions[first : first + count], points.positions[points.mirror_of.long()]
-        apart = twins - images
-        length = apart.norm(dim=1)
-        if not bool(length.any()):
-            return cls.about(points.positions.new_tensor((1.0, 0.0, 0.0)))
-        far = length >= length.median()  # the rest lie too near the plane to tell its direction
-        towards = apart[far] / length[far, None]
-        normal = (towards * towards[:, :1].sign()).median(dim=0).values
-        normal = normal / normal.norm()
-        return cls.about(normal, ((twins + images) @ normal).median() / 2.0)
+        return cls(vectors, 2.0 * plane.offset * normal, quaternions, harmonics_of(vectors))
 
     def reflect_points(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Return the images of points, units of 10 cm."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..head.model import HeadModel
 from ..head.parts import Part
+from ..record import Record
 from .silhouette import in_view
 from .surface import Surface
 
@@ -28,14 +29,14 @@ ALIKE = 0.85
 """Least cosine between the normals of two such points."""
 FEWEST = 0.35
 """Share of the points that must find an image for the plane to be believed."""
-TURNED, SHIFTED = 8.0, 0.08
+TURNED, SHIFTED = 12.0, 0.08
 """Largest angle (degrees) and distance (units of 10 cm) from the canonical plane that are believed."""
 RIDGE = 1e-6
 """Keeps the equations solvable, per point."""
 
 
 @dataclass(frozen=True)
-class MirrorPlane:
+class MirrorPlane(Record):
     """The plane ``normal . p = offset`` in canonical space."""
 
     normal: Float[Tensor, "3"]

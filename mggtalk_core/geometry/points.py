@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..head.head_fit import HeadFit
 from ..record import Record
+from .mirror_plane import MirrorPlane
 
 
 class Label(IntEnum):
@@ -48,6 +49,8 @@ class HeadPoints(Record):
     barycentric: Float[Tensor, "n 3"]
     """Barycentric coordinates in that triangle; 0 where there is none."""
     fit: HeadFit
+    plane: MirrorPlane = field(default_factory=MirrorPlane.canonical)
+    """What the mirrored points were mirrored about; some were moved a little afterwards."""
 
     @property
     def visible_count(self) -> int:

@@ -61,12 +61,12 @@ def symmetric_geometry(
     rows, columns = torch.nonzero(surface.mask, as_tuple=True)
     visible = surface.position_map[:, rows, columns].T
     source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)
-    mirrored = (mirror_plane(surface, model) if plane is None else plane).reflect(visible[source])
-    mirrored = _within_silhouette(mirrored, surface)
+    plane = mirror_plane(surface, model) if plane is None else plane
+    mirrored = _within_silhouette(plane.reflect(visible[source]), surface)
     keep = voxel_filter(visible, mirrored, voxel=voxel, radius=radius, occlusion=occlusion)
     keep &= agrees_with_picture(mirrored, surface)
     hidden = hidden_points(surface, model)
-    return _joined(surface, torch.stack((columns, rows), dim=1), visible, mirrored[keep], source[keep], hidden)
+    return _joined(surface, torch.stack((columns, rows), dim=1), visible, mirrored[keep], source[keep], hidden, plane)
 
 
 def _mirror_sources(
@@ -114,6 +114,7 @@ def _joined(
     mirrored: Float[Tensor, "s 3"],
     mirror_of: Int[Tensor, "s"],
     hidden: HiddenPoints,
+    plane: MirrorPlane,
 ) -> HeadPoints:
     columns, rows = pixel.unbind(-1)
     counts = (len(visible), len(mirrored), hidden.interior_count, len(hidden.positions) - hidden.interior_count)
@@ -131,4 +132,5 @@ def _joined(
         triangle=triangle,
         barycentric=barycentric,
         fit=surface.fit,
+        plane=plane,
     )

@@ -17,6 +17,7 @@ from ..gaussians.gaussians import Gaussians
 from ..gaussians.networks.cells import Cells
 from ..gaussians.networks.config import GaussianConfig, Switches
 from ..gaussians.networks.model import HeadImage
+from ..geometry.mirror_plane import MirrorPlane
 from ..geometry.points import HeadPoints, Label
 from ..geometry.reconstruct import reconstruct_surface
 from ..geometry.refine import WEIGHTS as REFINEMENT
@@ -153,16 +154,17 @@ def mirrorable(points: HeadPoints, portrait: Portrait, model: HeadModel) -> Int[
 def with_mirrored(points: HeadPoints, rows: Int[Tensor, "s"]) -> HeadPoints:
     """Return the cloud with the mirror images (x -> -x) of these visible points in place of its own, unfiltered."""
     first, last, count = points.visible_count, points.visible_count + points.mirrored_count, len(rows)
-    flip = points.positions.new_tensor((-1.0, 1.0, 1.0))
+    plane = MirrorPlane.canonical().to(points.positions.device)
 
     def put(values: Tensor, new: Tensor) -> Tensor:
         return torch.cat((values[:first], new.to(values), values[last:]))
 
     return replace(
         points,
-        positions=put(points.positions, points.positions[rows] * flip),
+        positions=put(points.positions, plane.reflect(points.positions[rows])),
         labels=put(points.labels, torch.full((count,), int(Label.MIRRORED))),
         mirror_of=rows,
+        plane=plane,
         triangle=put(points.triangle, torch.full((count,), -1)),
         barycentric=put(points.barycentric, torch.zeros(count, 3)),
     )
