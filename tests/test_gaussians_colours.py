@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mggtalk_core.gaussians import skin
+from mggtalk_core.gaussians.colours import point_colours
 from mggtalk_core.gaussians.inner import (
     IRIS_ANGLE,
     PROFILE_BINS,
@@ -13,13 +14,14 @@ from mggtalk_core.gaussians.inner import (
     eyeball_angle,
     eyeball_profile,
     inner_colours,
+    part_of,
     profile_colours,
 )
 from mggtalk_core.head.model import gaze_rotations, load_head_model
 from mggtalk_core.head.parts import Part
 from tests.head_samples import model_head
 
-LIGHT = torch.tensor([0.8, 0.6, 0.5])
+LIT = torch.tensor([0.8, 0.6, 0.5])
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,13 @@ def is_skin(model):
     return (model.parts == int(Part.FACE)) | (model.parts == int(Part.SCALP))
 
 
+def skin_under(head, crop, **more):
+    portrait = replace(head.portrait, crop=crop, **more)
+    return skin.skin_of(portrait, head.model, head.points.fit, head.binding.rest)
+
+
 def painted(head, crop):
-    portrait = replace(head.portrait, crop=crop)
-    return skin.skin_colours(portrait, head.model, head.points.fit, head.binding.rest)
+    return skin_under(head, crop).colours
 
 
 def gradient():
@@ -55,17 +61,67 @@ def test_a_picture_of_one_colour_makes_skin_of_that_colour(turned):
     assert torch.allclose(found[is_skin(turned.model)], colour, atol=1e-5)
 
 
-def test_seen_skin_has_the_colour_of_its_pixel_and_hidden_skin_that_of_its_twin(turned):
-    colours = painted(turned, gradient())
-    projected = turned.points.fit.camera.project(turned.binding.rest)[:, :2]
-    own = (colours[:, :2] - projected / 512).norm(dim=1) < 1e-5
-    twin = (colours[:, :2] - (projected / 512)[turned.model.mirror]).norm(dim=1) < 1e-5
+def test_seen_skin_has_the_colour_of_its_pixel_and_hidden_skin_that_of_its_twin_in_its_own_light(turned):
+    found = skin_under(turned, gradient())
+    projected = turned.points.fit.camera.project(turned.binding.rest)[:, :2] / 512
+    lent = projected[turned.model.mirror] * found.light[:, :2]
+    own = (found.colours[:, :2] - projected).norm(dim=1) < 1e-5
+    twin = (found.colours[:, :2] - lent.clamp(max=1.0)).norm(dim=1) < 1e-5
     face = turned.model.parts == int(Part.FACE)
     left = turned.binding.rest[:, 0] > 0.3
     # The head is turned to the subject's left: the left cheek is hidden, the right one seen.
     right = turned.binding.rest[:, 0] < -0.3
     assert own[face & right].float().mean() > 0.7
     assert twin[face & left].float().mean() > 0.5
+
+
+def shaded(head, share):
+    """A picture in which the subject's left has ``share`` of the light."""
+    picture = LIT[:, None, None].expand(3, 512, 512).clone()
+    column, row = head.points.pixel.long().unbind(-1)
+    left = head.points.positions[: head.points.visible_count, 0] > 0.0
+    picture[:, row[left], column[left]] *= share
+    return picture
+
+
+def test_light_is_the_ratio_of_both_sides_and_dies_out_behind(turned):
+    """What no picture tells lies between the ratio at the rim of what it does, and none."""
+    front = model_head()
+    sides = skin_under(front, shaded(front, 0.5), labels=torch.full_like(front.portrait.labels, 3))
+    cheeks = (front.model.parts == int(Part.FACE)) & (front.model.mean[:, 2] > 0.2)
+    for side, light in ((1.0, 0.5), (-1.0, 2.0)):
+        rows = cheeks & (side * front.binding.rest[:, 0] > 0.2)
+        assert ((sides.light[rows] / light - 1.0).abs() < 0.01).float().mean() > 0.8
+    hidden = skin_under(turned, shaded(turned, 0.5), labels=torch.full_like(turned.portrait.labels, 3)).light
+    left = is_skin(turned.model) & (turned.binding.rest[:, 0] > 0.5)
+    assert (hidden[left] > 0.5 - 1e-4).all() and (hidden[left] < 1.0).all()
+    near = left & (turned.binding.rest[:, 2] > 0.0)
+    assert hidden[near].median() < 0.62
+
+
+def test_light_is_even_where_both_sides_are(turned):
+    even = skin_under(turned, LIT[:, None, None].expand(3, 512, 512).contiguous()).light
+    assert torch.allclose(even, torch.ones_like(even), atol=1e-5)
+
+
+def test_mirrored_points_lie_in_the_light_of_their_own_side():
+    head = model_head()
+    for share in (1.0, 0.5):
+        portrait = replace(head.portrait, crop=shaded(head, share), labels=torch.full_like(head.portrait.labels, 3))
+        part = part_of(head.model, head.points.triangle)
+        colours, _ = point_colours(portrait, head.points, head.binding, part)
+        first = head.points.visible_count
+        mirrored = colours[first : first + head.points.mirrored_count]
+        place = head.points.positions[first : first + head.points.mirrored_count]
+        left = place[:, 0] > 0.3  # made of points of the lit right half
+        assert left.sum() > 300
+        assert ((mirrored[left] - share * LIT).abs().amax(dim=1) < 0.05).float().mean() > 0.9
+
+
+def test_where_no_skin_shows_on_both_sides_no_light_is_told(turned):
+    portrait = replace(turned.portrait, labels=torch.ones_like(turned.portrait.labels))
+    found = skin.skin_of(portrait, turned.model, turned.points.fit, turned.binding.rest)
+    assert torch.equal(found.light, torch.ones_like(found.light))
 
 
 def test_hidden_scalp_takes_the_colour_of_the_hair_alone(turned):
@@ -76,11 +132,11 @@ def test_hidden_scalp_takes_the_colour_of_the_hair_alone(turned):
     crop = torch.stack((picture, 1.0 - picture, torch.zeros(512, 512)))
     for hair in (True, False):
         portrait = replace(turned.portrait, crop=crop, labels=labels if hair else torch.full_like(labels, 3))
-        colours = skin.skin_colours(portrait, turned.model, turned.points.fit, turned.binding.rest)
+        colours = skin.skin_of(portrait, turned.model, turned.points.fit, turned.binding.rest).colours
         crown = skin._under_hair(turned.model)
         back = crown & (turned.model.mean[:, 2] < -1.0)
         assert int(back.sum()) > 200
-        assert (colours[back, 0] > 0.99).all() if hair else (colours[back, 0] < 0.9).float().mean() > 0.5
+        assert (colours[back, 0] > 0.98).all() if hair else (colours[back, 0] < 0.9).float().mean() > 0.5
     chin = (turned.model.parts == int(Part.FACE)) & (turned.model.mean[:, 1] < -0.8)
     assert (colours[chin, 1] > 0.9).float().mean() > 0.9
 
@@ -143,7 +199,7 @@ def test_eyeball_profile_reads_the_picture_where_it_is_trusted():
     angle = torch.linspace(0.0, 1.0, 4000)
     red = torch.stack((angle, 1.0 - angle, torch.full_like(angle, 0.5)), dim=1)
     red[::10] = 1.0  # glints, which the median leaves out
-    profile = eyeball_profile(angle, red, LIGHT)
+    profile = eyeball_profile(angle, red, LIT)
     centers = (torch.arange(PROFILE_BINS) + 0.5) * PROFILE_STEP
     iris = centers < 1.3 * IRIS_ANGLE
     assert (profile[iris, 0] - centers[iris]).abs().max() < 0.3 * PROFILE_STEP
@@ -154,10 +210,10 @@ def test_eyeball_profile_reads_the_picture_where_it_is_trusted():
 
 def test_eyeball_profile_of_shut_eyes_is_a_guess_from_the_light():
     nothing = torch.zeros(0)
-    profile = eyeball_profile(nothing, torch.zeros(0, 3), LIGHT)
+    profile = eyeball_profile(nothing, torch.zeros(0, 3), LIT)
     pupil, iris, white = profile[1].mean(), profile[8].mean(), profile[-1].mean()
-    assert 0.0 < pupil < iris < white < LIGHT.mean() * 1.01
-    dim = eyeball_profile(nothing, torch.zeros(0, 3), 0.5 * LIGHT)
+    assert 0.0 < pupil < iris < white < LIT.mean() * 1.01
+    dim = eyeball_profile(nothing, torch.zeros(0, 3), 0.5 * LIT)
     assert torch.allclose(dim, 0.5 * profile)
 
 
@@ -170,7 +226,7 @@ def test_profile_is_read_linearly_between_bins_and_held_beyond():
 
 def test_the_mouth_grows_darker_inwards_and_follows_the_light():
     model = load_head_model()
-    colours = inner_colours(model, model.mean, LIGHT)
+    colours = inner_colours(model, model.mean, LIT)
     socket = model.parts == int(Part.MOUTH_SOCKET)
     depth = model.mean[socket, 2]
     front, back = (
@@ -182,6 +238,6 @@ def test_the_mouth_grows_darker_inwards_and_follows_the_light():
     assert teeth.mean() > tongue.mean()
     assert tongue[0] > 1.3 * tongue[2]
     # Half the light, half the colour, the same tint.
-    assert torch.allclose(inner_colours(model, model.mean, 0.5 * LIGHT), 0.5 * colours, atol=1e-6)
+    assert torch.allclose(inner_colours(model, model.mean, 0.5 * LIT), 0.5 * colours, atol=1e-6)
     outside = is_skin(model)
     assert not colours[outside].any()

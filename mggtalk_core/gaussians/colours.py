@@ -7,11 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..geometry.points import HeadPoints, Label
+from ..head.model import HeadModel
 from ..head.parts import Part
+from ..media.fill import fill
 from ..motion.deform import Binding
-from ..portrait.portrait import Portrait
+from ..portrait.portrait import CROP_SIZE, Portrait
 from .inner import eyeball_angle, eyeball_profile, inner_colours, profile_colours
-from .skin import sample_picture, skin_colours
+from .skin import sample_picture, skin_of
 
 LARGEST_OPACITY = 0.98
 """Rasterisers stop before a splat that would leave almost no light: one of opacity 1 would stop them too early."""
@@ -22,18 +24,22 @@ BACKING_OPACITY = 0.95
 def point_colours(
     portrait: Portrait, points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:
-    """Return colour and opacity per point: pixel and matte where seen, twin where mirrored, model elsewhere."""
+    """Return colour and opacity per point: pixel and matte where seen, twin where mirrored, model elsewhere.
+
+    What is mirrored is brought into the light of its own side: see `Skin`.
+    """
     count, seen = points.visible_count, points.visible_count + points.mirrored_count
     column, row = points.pixel.long().unbind(-1)
     colours = torch.zeros_like(points.positions)
     opacities = torch.full_like(points.positions[:, 0], INTERIOR_OPACITY)
     colours[:count] = portrait.crop[:, row, column].T
     opacities[:count] = portrait.matte[0, row, column].clamp(max=LARGEST_OPACITY)
-    twin = points.mirror_of.long()
-    colours[count:seen], opacities[count:seen] = colours[twin], opacities[twin]
-    light = face_light(portrait)
-    model = binding.model
-    vertex = skin_colours(portrait, model, points.fit, binding.rest)
+    model, light = binding.model, face_light(portrait)
+    skin, twin = skin_of(portrait, model, points.fit, binding.rest), points.mirror_of.long()
+    across = _light_across(points, skin.light, model, part)
+    colours[count:seen] = (colours[twin] * across[twin]).clamp(max=1.0)
+    opacities[count:seen] = opacities[twin]
+    vertex = skin.colours
     hidden = (model.parts != Part.FACE) & (model.parts != Part.SCALP)
     vertex[hidden] = inner_colours(model, binding.rest, light)[hidden]
     corners = vertex[model.triangles[points.triangle[seen:].long()]]
@@ -41,6 +47,22 @@ def point_colours(
     opacities[points.labels == int(Label.BACKING)] = BACKING_OPACITY
     _paint_eyeballs(colours, points, binding, part, light)
     return colours, opacities
+
+
+def _light_across(
+    points: HeadPoints, light: Float[Tensor, "vertices 3"], model: HeadModel, part: Int[Tensor, "n"]
+) -> Float[Tensor, "f 3"]:
+    """Return how many times as bright the mirror image of each visible point is; off the skin as beside it."""
+    own = part[: points.visible_count]
+    rows = torch.nonzero((own == Part.FACE) | (own == Part.SCALP)).squeeze(-1)
+    if len(rows) == 0:
+        return torch.ones_like(points.positions[: len(own)])
+    corners = light[model.mirror][model.triangles[points.triangle[rows].long()]]
+    column, row = points.pixel.long().unbind(-1)
+    picture = light.new_zeros(4, CROP_SIZE, CROP_SIZE)
+    picture[:3, row[rows], column[rows]] = (corners * points.barycentric[rows, :, None]).sum(dim=1).T
+    picture[3, row[rows], column[rows]] = 1.0
+    return fill(picture[:3], picture[3:])[:, row, column].T
 
 
 def face_light(portrait: Portrait) -> Float[Tensor, "3"]:

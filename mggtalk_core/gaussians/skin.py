@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -25,8 +28,21 @@ LASH_REACH = 0.06
 """Moving lid this close to its edge carries lashes and shadow, so its colour is taken from farther away."""
 LIP_REACH = 0.012
 """The seam between the lips is darker than the lips."""
+DARKEST = 0.04
+"""A colour darker than this does not tell how much light falls on it."""
+LARGEST_LIGHT = 4.0
+"""Most that one side of a face is brighter than the other: beyond, something lies before it."""
 FEWEST_HAIRY = 40
 """Vertices that the picture must show under hair before the rest of the scalp is taken to carry hair as well."""
+
+
+@dataclass(frozen=True)
+class Skin:
+    """Of every vertex of the head model; elsewhere than on skin a mean."""
+
+    colours: Float[Tensor, "vertices 3"]
+    light: Float[Tensor, "vertices 3"]
+    """How many times as bright as its mirror twin it is, or would be: one side of a face may lie in the shade."""
 
 
 def sample_picture(image: Float[Tensor, "c 512 512"], pixels: Float[Tensor, "k 2"]) -> Float[Tensor, "k c"]:
@@ -35,26 +51,37 @@ def sample_picture(image: Float[Tensor, "c 512 512"], pixels: Float[Tensor, "k 2
     return grid_sample(image[None], grid, align_corners=False, padding_mode="border")[0, :, 0].T
 
 
-def skin_colours(
-    portrait: Portrait, model: HeadModel, fit: HeadFit, rest: Float[Tensor, "vertices 3"]
-) -> Float[Tensor, "vertices 3"]:
+def skin_of(portrait: Portrait, model: HeadModel, fit: HeadFit, rest: Float[Tensor, "vertices 3"]) -> Skin:
     """Return a colour per vertex: the picture's where it shows the vertex, else its mirror twin's, else diffused.
 
-    What is hidden of the scalp takes the colour of the hair alone, if there is hair: skin does not run into it.
+    What the twin lends is brought into the light of the vertex's own side. What is hidden of the scalp takes the
+    colour of the hair alone, if there is hair: skin does not run into it.
     """
     projected = fit.camera.project(rest)
     known = _seen(portrait, model, rest, projected) & ~_contaminated(model, rest)
     column, row = projected[:, :2].long().clamp(0, CROP_SIZE - 1).unbind(-1)
     hairy = known & (portrait.labels[row, column] == Label.HAIR)
     colours = sample_picture(portrait.crop, projected[:, :2]) * known[:, None]
+    light = _light(colours, known & ~hairy, model)
     twin = ~known & known[model.mirror]
-    colours = torch.where(twin[:, None], colours[model.mirror], colours)
+    colours = torch.where(twin[:, None], (colours[model.mirror] * light).clamp(max=1.0), colours)
     hairy, known = hairy | (twin & hairy[model.mirror]), known | twin
     if int(hairy.sum()) >= FEWEST_HAIRY:
         crown = _under_hair(model) & ~known
         colours = torch.where(crown[:, None], _diffuse(colours, hairy, model, hairy | crown), colours)
         known = known | crown
-    return _diffuse(colours, known, model)
+    return Skin(_diffuse(colours, known, model).clamp(0.0, 1.0), light)
+
+
+def _light(
+    colours: Float[Tensor, "vertices 3"], bare: Bool[Tensor, "vertices"], model: HeadModel
+) -> Float[Tensor, "vertices 3"]:
+    """Return the ratio of every vertex's colour to its twin's, diffused from where both are ``bare``, seen skin."""
+    logarithm = colours.clamp(min=DARKEST).log()
+    limit = math.log(LARGEST_LIGHT)
+    ratio = (logarithm - logarithm[model.mirror]).clamp(-limit, limit)
+    both = bare & bare[model.mirror]
+    return _diffuse(ratio, both, model).exp() if bool(both.any()) else torch.ones_like(colours)
 
 
 def _under_hair(model: HeadModel) -> Bool[Tensor, "vertices"]:
@@ -123,4 +150,4 @@ def _diffuse(
     right = graph[free][:, fixed] @ values[fixed] + 1e-6 * mean
     values[free] = spsolve(system, right).reshape(-1, 3)
     values[~skin] = mean
-    return torch.from_numpy(values).to(colours).clamp(0.0, 1.0)
+    return torch.from_numpy(values).to(colours)
