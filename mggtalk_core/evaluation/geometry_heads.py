@@ -161,7 +161,10 @@ def _provider_rows(
     estimate: Estimate | None,
     stages: tuple[str, str] = ("P_c", "mirrored"),
 ) -> list[Row]:
-    """Return a row per stage: the provider's estimate, the surface, and its mirrored half."""
+    """Return a row per stage: the provider's estimate, the surface, and its mirrored half.
+
+    The half is mirrored about the plane that was found and, to tell what that plane costs, about the true one.
+    """
     truth, camera = subject.truth, surface.fit.camera
     head = {"head": subject.seed - FIRST_SEED, "yaw": subject.yaw, "provider": provider}
     rows = []
@@ -169,9 +172,11 @@ def _provider_rows(
         errors, _ = map_errors(truth, estimate.mask, lifted(estimate, camera), estimate.normals)
         rows.append({**head, "stage": "estimate", **errors})
     fused, laid = map_errors(truth, surface.mask, surface.position_map, surface.normals)
-    points = symmetric_geometry(surface, subject.model)
     rows.append({**head, "stage": stages[0], **fused})
-    return [*rows, {**head, "stage": stages[1], **other_side_errors(truth, points, laid, voxel=0.03)}]
+    for stage, plane in ((stages[1], None), (f"{stages[1]}, true plane", true_plane(laid))):
+        points = symmetric_geometry(surface, subject.model, plane=plane)
+        rows.append({**head, "stage": stage, **other_side_errors(truth, points, laid, voxel=0.03)})
+    return rows
 
 
 def filter_rows(subject: Subject) -> list[Row]:

@@ -122,22 +122,26 @@ def other_side_errors(truth: Truth, points: HeadPoints, laid: Similarity, voxel:
     """Return how well the mirrored half stands for what the picture does not show.
 
     The hidden side is the part of the true surface that is not seen, though its mirror image is. ``covered`` is the
-    share of it that some visible or mirrored point comes within `NEAR` of (``holes`` the rest), ``distance`` the mean
-    distance in mm of the mirrored points from the true surface, ``duplicates`` the mirrored points that share a voxel
-    with a visible one.
+    share of it that some visible or mirrored point comes within `NEAR` of (``holes`` the rest), ``seen`` the same share
+    of the side that is seen, which its mirror image can hardly surpass, ``distance`` the mean distance in mm of the
+    mirrored points from the true surface, ``duplicates`` the mirrored points that share a voxel with a visible one.
+    All of it after ``laid``, which was fitted to the seen face alone: what one picture cannot tell of scale and place
+    does not count.
     """
     from scipy.spatial import cKDTree
 
     surface, is_face = _samples(truth.head)
-    hidden = ~_is_seen(truth, surface) & _is_seen(truth, surface * surface.new_tensor([-1.0, 1.0, 1.0]))
+    seen = _is_seen(truth, surface)
+    hidden = ~seen & _is_seen(truth, surface * surface.new_tensor([-1.0, 1.0, 1.0]))
     mirrored = points.positions[points.with_label(Label.MIRRORED)]
     visible = points.positions[points.with_label(Label.VISIBLE)]
     cloud = cKDTree(laid(torch.cat((visible, mirrored))).numpy())
     row: Row = {"mirrored": len(mirrored)}
-    for name, region in (("face", hidden & is_face), ("head", hidden)):
-        if region.sum() >= 100:
-            near = cloud.query(surface[region].numpy())[0] <= NEAR
-            row[f"covered_{name}"] = 100.0 * float(near.mean())
+    for name, region in (("face", is_face), ("head", torch.ones_like(is_face))):
+        for side, part in (("covered", hidden & region), ("seen", seen & region)):
+            if part.sum() >= 100:
+                near = cloud.query(surface[part].numpy())[0] <= NEAR
+                row[f"{side}_{name}"] = 100.0 * float(near.mean())
     if len(mirrored):
         far = cKDTree(surface.numpy()).query(laid(mirrored).numpy())[0]
         row["distance"] = float(far.mean()) * MILLIMETRES

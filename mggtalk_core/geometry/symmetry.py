@@ -61,7 +61,7 @@ def symmetric_geometry(
     rows, columns = torch.nonzero(surface.mask, as_tuple=True)
     visible = surface.position_map[:, rows, columns].T
     source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)
-    plane = mirror_plane(surface, model) if plane is None else plane
+    plane = (mirror_plane(surface, model) if plane is None else plane).to(visible.device)
     mirrored = _within_silhouette(plane.reflect(visible[source]), surface)
     keep = voxel_filter(visible, mirrored, voxel=voxel, radius=radius, occlusion=occlusion)
     keep &= agrees_with_picture(mirrored, surface)
