@@ -25,10 +25,10 @@ from .normals import normals_of_depth, rays
 from .surface import Surface
 
 PROVIDERS = ("mesh", "given", *NETWORKS)
-OWN_WEIGHT = 0.25
-"""``lambda`` where all normals are the guessed depth's own: they only smooth the facets of the head model."""
+SURE_WEIGHT = 0.25
+"""``lambda`` where the depth is the head model's own: normals only smooth its facets."""
 LOOSE_WEIGHT = 2.5e-4
-"""The same beside a normal map that does not reach so far: the rest must follow what it moves."""
+"""``lambda`` elsewhere: what is inflated follows what it joins, without a step."""
 MEASURED_WEIGHT = 2.5e-2
 """``lambda`` where a depth map was given without normals: they are its own, and integration only takes its grain."""
 TOLD_WEIGHT = 5e-4
@@ -140,7 +140,7 @@ def _prior_weight(estimate: Estimate, camera: Camera) -> Float[Tensor, "height w
     nowhere = torch.zeros_like(estimate.sure)
     told = nowhere if estimate.told is None else estimate.told
     measured = nowhere if estimate.measured is None else estimate.measured
-    guessed = torch.where(told, LEADING_WEIGHT, OWN_WEIGHT if estimate.told is None else LOOSE_WEIGHT)
+    guessed = torch.where(told, LEADING_WEIGHT, torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT))
     both = torch.where(jumps(estimate.depth, estimate.normals, camera), JUMP_WEIGHT, TOLD_WEIGHT)
     return torch.where(measured, torch.where(told, both, MEASURED_WEIGHT), guessed)
 
