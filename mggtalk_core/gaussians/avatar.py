@@ -24,6 +24,7 @@ from .grazing import Grazing, grazing_of
 from .inner import is_mouth, part_of
 from .mirror import Mirror
 from .neighbours import Tangents, surface_tangents
+from .rims import Rims, rims_of
 
 STRETCH = 2.0
 """Visible skin may grow this many times before it tears, fades and shows the backing."""
@@ -59,6 +60,8 @@ class Avatar(Record):
     """What made the mirrored points of the visible ones."""
     grazing: Grazing
     """Skin at the rim, which streaks when it turns to the front."""
+    rims: Rims
+    """The rim of the head, into which the background shines."""
     cheeks: Int[Tensor, "k"]
     """Rows of the backing beside the mouth, whose inner side shows when it opens."""
     colours: Float[Tensor, "g 3"]
@@ -98,6 +101,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         behind=behind,
         mirror=mirror,
         grazing=_grazing(points, tangents, mirror, part),
+        rims=rims_of(portrait, points, colours),
         cheeks=_cheeks(points, binding),
         colours=torch.cat((colours, colours[:seen])),
         opacities=torch.cat((opacities, opacities[:seen])),

@@ -62,7 +62,7 @@ def frame_gaussians(
         quats=torch.cat((quats, disc_quats, quats)),
         scales=torch.cat((scales, DISC_SPREAD * disc_spacing, scales)),
         opacities=avatar.opacities * torch.cat((shown, shown[:seen])),
-        sh=_harmonics(avatar, _turned_away(avatar, vertices, camera or points.fit.camera)),
+        sh=_harmonics(avatar, vertices, camera or points.fit.camera),
         labels=avatar.labels,
     )
 
@@ -94,9 +94,10 @@ def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: 
     return ((position - corners[:, 0]) * normal).sum(dim=-1) < 0.0
 
 
-def _harmonics(avatar: Avatar, dark: Bool[Tensor, "k"]) -> Float[Tensor, "g 4 3"]:
-    """Return the harmonics of the avatar with those of the cheeks that are seen from within in the dark."""
+def _harmonics(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Float[Tensor, "g 4 3"]:
+    """Return the avatar's harmonics with the cheeks seen from within in the dark, and the rim as ``camera`` sees it."""
     rows, sh = avatar.cheeks, avatar.harmonics.clone()
-    colours = avatar.colours[rows]
+    dark, colours = _turned_away(avatar, vertices, camera), avatar.colours[rows]
     sh[rows, 0] = (torch.where(dark[:, None], colours * colours.new_tensor(CAVITY), colours) - 0.5) / SH_C0
+    avatar.rims.turn(sh, camera)
     return sh
