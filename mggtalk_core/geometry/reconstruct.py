@@ -141,8 +141,11 @@ def _prior_weight(estimate: Estimate, camera: Camera) -> Float[Tensor, "height w
     told = nowhere if estimate.told is None else estimate.told
     measured = nowhere if estimate.measured is None else estimate.measured
     guessed = torch.where(told, LEADING_WEIGHT, torch.where(estimate.sure, SURE_WEIGHT, LOOSE_WEIGHT))
+    weight = torch.where(measured, MEASURED_WEIGHT, guessed)
+    if estimate.told is None or estimate.measured is None:
+        return weight
     both = torch.where(jumps(estimate.depth, estimate.normals, camera), JUMP_WEIGHT, TOLD_WEIGHT)
-    return torch.where(measured, torch.where(told, both, MEASURED_WEIGHT), guessed)
+    return torch.where(told & measured, both, weight)
 
 
 def jumps(
