@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 
 from mggtalk_core.errors import WeightsError
@@ -22,9 +21,10 @@ from mggtalk_core.motion.audio_net_file import load_mouth_net, read_net, write_n
 from mggtalk_core.motion.mel import BANDS, FLOOR, SCALE, log_mel, mel_filters, normalised, voice_level
 from mggtalk_core.motion.mouth import PARTING_SPEED, Heard, learned_mouth, parted_gently, with_opening, with_shut_lips
 from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES, columns, gap_basis, gathered, spread
+from mggtalk_core.motion.speech_encoder import ENCODER, load_encoder
 from mggtalk_core.motion.speech_features import Piece, pieces
-from mggtalk_core.motion.speech_trunk import HEARD, POOLED, TRUNK_REACH
-from mggtalk_core.weights.policy import using_policy
+from mggtalk_core.motion.speech_trunk import HEARD, LAYERS, TRUNK_AHEAD, TRUNK_PAST, WIDTH
+from mggtalk_core.weights.policy import Downloads, using_policy
 from tests.motion_samples import syllables
 
 CONFIG = MouthNetConfig(channels=16, outputs=OUTPUTS)
@@ -35,13 +35,15 @@ def random_net(config):
     torch.manual_seed(0)
     net = MouthNet(config).eval().requires_grad_(False)
     if net.trunk is not None:
-        for convolution in net.trunk.convolutions:  # deep: the usual start would let nothing through
-            torch.nn.init.kaiming_normal_(convolution.weight, 0.2)
         net.trunk.bands.uniform_(0.0, 1.0)
+        net.trunk.places.normal_(0.0, 0.1)
     return net
 
 
-@pytest.fixture(params=[CONFIG, LISTENING, replace(LISTENING, members=0)], ids=["spectrum", "both", "trunk"])
+@pytest.fixture(
+    params=[CONFIG, LISTENING, replace(LISTENING, members=0), replace(LISTENING, reader=3)],
+    ids=["spectrum", "both", "trunk", "all"],
+)
 def net(request):
     return random_net(request.param)
 
@@ -91,36 +93,69 @@ def test_frames_cover_the_sound(net, mels):
 
 def test_chunks_equal_the_whole(net, monkeypatch):
     mel = noise(1234)
+    monkeypatch.setattr("mggtalk_core.motion.audio_net.WINDOW", 37)
     whole = run_net(net, mel)
     monkeypatch.setattr("mggtalk_core.motion.audio_net.CHUNK", 37)
     # The outputs of these weights reach 3; sums of other lengths round differently in the last bit.
     np.testing.assert_allclose(run_net(net, mel), whole, atol=1e-6 * max(3.0, np.abs(whole).max()), rtol=0.0)
 
 
-def test_a_frame_depends_on_its_reach_and_on_nothing_else(net):
+def test_what_comes_later_changes_nothing_that_was_settled(net, monkeypatch):
+    monkeypatch.setattr("mggtalk_core.motion.audio_net.WINDOW", 40)
+    monkeypatch.setattr("mggtalk_core.motion.audio_net.CHUNK", 80)
+    mel = noise(1200)
+    whole, part = run_net(net, mel), run_net(net, mel[:800])
+    settled = 2 * (160 if net.trunk is not None else 200 - net.config.ahead)  # the last window hears all of its future
+    np.testing.assert_allclose(part[:settled], whole[:settled], atol=1e-6 * max(3.0, np.abs(whole).max()), rtol=0.0)
+
+
+def test_a_frame_depends_on_its_surroundings_and_on_nothing_else(net, monkeypatch):
+    monkeypatch.setattr("mggtalk_core.motion.audio_net.WINDOW", 20)
     mel = noise(800)
     changed = mel.copy()
     changed[400:] += 1.0  # step 100, frame 200
     moved = np.abs(run_net(net, changed) - run_net(net, mel)).max(axis=1) > 0.0
-    assert moved.argmax() == 200 - 2 * net.config.reach
-    assert net.config.reach == 10, "0.4 s of look-ahead"
+    assert net.config.ahead == 10, "0.4 s of look-ahead"
+    # What is heard through the trunk depends on all of its window: that from step 80 reaches to step 110.
+    assert moved.argmax() == (160 if net.trunk is not None else 200 - 2 * net.config.ahead)
+    changed = mel.copy()
+    changed[:400] += 1.0
+    still = np.abs(run_net(net, changed) - run_net(net, mel)).max(axis=1) == 0.0
+    last = 100 + net.config.past if net.trunk is None else 140  # the window from step 120 begins at step 92
+    assert np.flatnonzero(~still).max() == 2 * last - 1
 
 
-def test_the_trunk_pools_before_the_activation_what_its_original_pools_after():
-    trunk, mel = random_net(LISTENING).trunk, torch.from_numpy(noise(200).T.copy())[None]
-    power = torch.exp(3.0 * mel[:, :, 2:].transpose(1, 2)) @ trunk.bands.T
-    x, kept = (torch.log10(power) + 7.6)[:, None], []
-    for place, convolution in enumerate(trunk.convolutions):
-        x = F.leaky_relu(convolution(x), 0.2).clamp_min(-0.4)
-        if place in POOLED:
-            x = F.max_pool2d(x, POOLED[place])
-        if place in (14, 18):
-            kept.append(x.transpose(2, 3).flatten(1, 2))
+def test_the_trunk_is_whispers_encoder():
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    trunk, tokens = random_net(LISTENING).trunk, 2 * (TRUNK_PAST + 30 + TRUNK_AHEAD)
+    sizes = {"d_model": WIDTH, "encoder_layers": LAYERS, "encoder_attention_heads": 6, "encoder_ffn_dim": 4 * WIDTH}
+    twin = WhisperEncoder(WhisperConfig(**sizes, max_source_positions=tokens)).eval().requires_grad_(False)
+    for ours, theirs in zip(trunk.stem, (twin.conv1, twin.conv2), strict=True):
+        theirs.load_state_dict(ours.state_dict())
+    twin.embed_positions.weight.copy_(trunk.places[:tokens])
+    for ours, theirs in zip(trunk.layers, twin.layers, strict=True):
+        theirs.self_attn_layer_norm.load_state_dict(ours.attention_norm.state_dict())
+        theirs.final_layer_norm.load_state_dict(ours.mlp_norm.state_dict())
+        parts = (theirs.self_attn.q_proj, theirs.self_attn.k_proj, theirs.self_attn.v_proj)
+        ours.attention_in.bias[WIDTH : 2 * WIDTH] = 0.0  # Whisper's keys have none
+        for part, weight, bias in zip(parts, *(x.chunk(3) for x in ours.attention_in.parameters()), strict=True):
+            part.weight.copy_(weight)
+            if part.bias is not None:
+                part.bias.copy_(bias)
+        theirs.self_attn.out_proj.load_state_dict(ours.attention_out.state_dict())
+        theirs.fc1.load_state_dict(ours.mlp_in.state_dict())
+        theirs.fc2.load_state_dict(ours.mlp_out.state_dict())
+    mel = torch.from_numpy(noise(2 * tokens).T.copy())[None]
+    power = (trunk.bands @ torch.exp(3.0 * mel) + math.exp(-7.55)).log() - 7.45
+    twin.layer_norm = torch.nn.Identity()  # that is above its fourth layer
+    wanted = twin((power / math.log(10.0) + 4.0) / 4.0).last_hidden_state
+    wanted = wanted[:, 2 * TRUNK_PAST : -2 * TRUNK_AHEAD : 2]
+    np.testing.assert_allclose(trunk.tokens(mel).numpy(), wanted.numpy(), atol=1e-4)
     heard = trunk(mel)
-    assert heard.shape == (1, HEARD, 200 // STRIDE - 2 * TRUNK_REACH)
-    steps = heard.shape[2]
-    twin = torch.cat((kept[0][:, :, 2 : 2 + steps], kept[1]), dim=1)
-    np.testing.assert_allclose(heard.numpy(), twin.numpy(), rtol=1e-4, atol=1e-4 * float(twin.abs().max()))
+    assert heard.shape == (1, HEARD, 30)
+    np.testing.assert_allclose(heard[0].T.numpy(), trunk.kept(wanted)[0].numpy(), atol=1e-4)
 
 
 def test_nets_that_hear_differently_are_averaged():
@@ -131,6 +166,23 @@ def test_nets_that_hear_differently_are_averaged():
     mean = (run_net(near, noise(90)) + 2.0 * run_net(far, noise(90))) / 3.0
     np.testing.assert_allclose(run_net(joined, noise(90)), mean, atol=1e-5 * np.abs(mean).max())
     assert joined.state_dict().keys() == both.state_dict().keys()
+    assert (joined.config.past, joined.config.ahead) == (TRUNK_PAST + 3, 10)
+
+
+def test_a_reader_counts_as_several_nets_but_not_for_shut_lips():
+    near = random_net(CONFIG)
+    torch.manual_seed(1)
+    reader = MouthNet(replace(CONFIG, members=0, reader=3)).eval().requires_grad_(False)
+    reader.trunk.bands.uniform_(0.0, 1.0)
+    mel = noise(90)
+    one, other, both = (run_net(net, mel) for net in (near, reader, together([near, reader])))
+    np.testing.assert_allclose(both[:, :-1], (one + 3.0 * other)[:, :-1] / 4.0, atol=1e-5)
+    np.testing.assert_allclose(both[:, -1], one[:, -1], atol=1e-5)
+    heard = reader.trunk(torch.from_numpy(np.pad(mel, ((112, 42), (0, 0)), constant_values=FLOOR / SCALE).T)[None])[0]
+    weights = reader.reader.sums.weight.view(2, -1, HEARD, 7)  # phase, output, heard, step
+    step = 5
+    told = torch.einsum("pohs,hs->po", weights, heard[:, step : step + 7]) + reader.reader.sums.bias.view(2, -1)
+    np.testing.assert_allclose(other[2 * step : 2 * step + 2, :-1], told.numpy(), atol=1e-4)
 
 
 def test_files_keep_half_precision_and_the_configuration(net, tmp_path):
@@ -144,32 +196,79 @@ def test_files_keep_half_precision_and_the_configuration(net, tmp_path):
         read_net(tmp_path / "net.safetensors")
 
 
-def test_without_the_embedding_the_others_hear_alone(tmp_path):
-    net = random_net(LISTENING)
+def test_without_the_encoder_the_others_hear_alone(tmp_path):
+    net = random_net(replace(LISTENING, reader=1))
     write_net(tmp_path / "net.safetensors", net, {})
     with safe_open(tmp_path / "net.safetensors", "pt") as file:
-        assert not [name for name in file.keys() if "convolution" in name], "weights of others are not shipped"
+        trunk = {name for name in file.keys() if name.startswith("trunk.")}
+    assert trunk == {"trunk.bands", "trunk.kept.weight", "trunk.kept.bias"}, "weights of others are not shipped"
     alone = read_net(tmp_path / "net.safetensors")
-    assert alone.trunk is None and (alone.config.members, alone.config.listeners) == (net.config.members, 0)
+    assert alone.trunk is None and replace(alone.config, listeners=2, reader=1) == net.config
     wanted = MouthNet(alone.config).eval()
     wanted.members.load_state_dict(net.members.state_dict())
     np.testing.assert_allclose(run_net(alone, noise(60)), run_net(wanted, noise(60)), atol=5e-3)
 
 
-def test_an_embedding_that_cannot_be_had_is_said_and_done_without(monkeypatch, caplog):
-    def missing():
-        raise WeightsError("speech_embedding.tflite is not here")
+@pytest.fixture
+def no_encoder(tmp_path, monkeypatch):
+    """Nothing was fetched in this process yet, and nothing can be."""
+    from mggtalk_core.motion import audio_net_file, speech_encoder
+    from mggtalk_core.weights import resolver
+    from mggtalk_core.weights.download import FetchError
 
-    monkeypatch.setattr("mggtalk_core.motion.audio_net_file.load_embedding", missing)
+    tried = []
+
+    def refuse(source, *rest):
+        tried.append(source)
+        raise FetchError("the connection is refused")
+
+    monkeypatch.setattr(resolver, "take_member", refuse)
+    monkeypatch.setattr(speech_encoder, "_trunks", {})
+    monkeypatch.setattr(speech_encoder, "_refused", {})
+    monkeypatch.setattr(audio_net_file, "_told", set())
+    monkeypatch.setenv("MGGTALK_CACHE", str(tmp_path))
+    monkeypatch.setenv("MGGTALK_MODELS", "")
+    return tried
+
+
+def test_an_encoder_that_cannot_be_had_is_asked_for_once_and_done_without(no_encoder, caplog):
+    for _ in range(3):
+        net = load_mouth_net()
+        assert net.trunk is None and net.config.members > 0 == net.config.listeners
+    assert len(no_encoder) == 1 == len(caplog.records)
+    assert f"{ENCODER} is missing" in caplog.text and "connection is refused" in caplog.text
+
+
+def test_an_encoder_that_is_put_there_later_is_found(no_encoder, tmp_path):
+    with pytest.raises(WeightsError, match="refused"):
+        load_encoder()
+    (tmp_path / ENCODER).write_bytes(b"not the right bytes")
+    with pytest.raises(WeightsError, match="refused"):
+        load_encoder()
+    (tmp_path / ENCODER).unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mggtalk_core.motion.speech_encoder.resolve", lambda name, **_: tmp_path / name)
+        (tmp_path / ENCODER).write_bytes(b"bytes")
+        with pytest.raises(WeightsError, match="no model that can be read"):
+            load_encoder()
+    assert len(no_encoder) == 1
+
+
+def test_an_encoder_is_asked_for_when_fetching_is_allowed_later(no_encoder):
+    with using_policy(downloads=Downloads.NONE), pytest.raises(WeightsError, match="switched off"):
+        load_encoder()
+    assert not no_encoder
+    with pytest.raises(WeightsError, match="refused"):
+        load_encoder()
+    assert len(no_encoder) == 1
+
+
+def test_the_packages_net_hears_through_the_encoder():
     net = load_mouth_net()
-    assert net.trunk is None and net.config.members == 2 and len(caplog.records) == 1
-    assert "speech_embedding.tflite is not here" in caplog.text
-
-
-def test_the_packages_net_hears_through_the_embedding():
-    net = load_mouth_net()
-    assert (net.config.members, net.config.listeners) == (2, 2) and net.trunk.bands.sum() > 0
-    assert all(convolution.weight.abs().max() > 0 for convolution in net.trunk.convolutions)
+    assert net.config.members > 0 < net.config.listeners and net.trunk.bands.sum() > 0
+    for part in (*net.trunk.stem, *(layer.mlp_out for layer in net.trunk.layers), net.trunk.kept):
+        assert part.weight.abs().max() > 0
+    assert (net.config.past, net.config.ahead) == (28, 10)
 
 
 # From what is heard to the mouth

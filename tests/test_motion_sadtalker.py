@@ -24,7 +24,7 @@ from mggtalk_core.motion.sadtalker import (
     read_sadtalker,
 )
 from mggtalk_core.motion.sadtalker_map import MOVED, ExpressionMap, expression_map, motion_from_speech, with_mouth
-from mggtalk_core.motion.speech_embedding import load_embedding
+from mggtalk_core.motion.speech_encoder import load_encoder
 from mggtalk_core.weights.policy import Downloads, using_policy
 from tests.motion_samples import syllables
 
@@ -64,7 +64,7 @@ def net(weights):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    load_embedding()  # read once per process: it must not be fetched into the cache whose files are counted
+    load_encoder()  # read once per process: it must not be fetched into the cache whose files are counted
     monkeypatch.setenv("MGGTALK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MGGTALK_MODELS", "")
     return tmp_path / "cache"

@@ -63,7 +63,7 @@ def motion_from_audio(
     for name, value in (("blink_rate", blink_rate), ("head_motion", head_motion)):
         if not (math.isfinite(value) and value >= 0.0):
             raise InputError(f"{name} is {value}; give 0 or more.")
-    heard = _listen(sound, phonemes, load_mouth_net() if learned else None, on_step)
+    heard = _listen(sound, phonemes, load_mouth_net(on_step) if learned else None, on_step)
     frames = frame_count(sound.seconds, fps)
     opening, activity = (at_frames(curve, frames, fps) for curve in (heard.opening, heard.activity))
     life = liveliness(fps, seed, opening, activity, strength=head_motion, blink_rate=blink_rate, look=look)
@@ -89,5 +89,5 @@ def _listen(sound: Sound, phonemes: bool, net: MouthNet | None, on_step: OnStep)
     said = None
     if net is not None:
         mel = np.concatenate(mels)
-        said = run_net(net, normalised(mel, voice_level(mel)))
+        said = run_net(net, normalised(mel, voice_level(mel)), on_step=lambda *_: on_step(total, total))
     return Heard(opening, activity, None if decoder is None else segments, said)

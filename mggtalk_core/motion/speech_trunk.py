@@ -1,7 +1,6 @@
-"""Sounds of speech as a network of much more speech hears them: the lower part of Google's speech embedding.
+"""Sounds of speech as a network of much more speech hears them: the lower half of Whisper's smallest encoder.
 
-It was trained to tell spoken words apart, by very many voices; what is kept here is everything below its last pooling,
-and it is not trained further.
+It was trained to write down what is said; half-way up it still tells how it sounds. It is not trained further.
 """
 
 from __future__ import annotations
@@ -15,55 +14,77 @@ from torch import Tensor, nn
 
 from .mel import BANDS, SCALE
 
-TRUNK_BANDS = 32
-CHANNELS = (24, *(24,) * 2, *(48,) * 4, *(72,) * 4, *(96,) * 8)
-"""Of each convolution. The first sees three frames of three bands, the others in turn three bands and three frames."""
-POOLED: dict[int, tuple[int, int]] = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2)}
-"""Frames and bands that are taken together after a convolution."""
-MIDDLE = 14
-"""Convolution whose pooled output is heard besides the last one's: it has heard less time and is surer of it."""
-HEARD = 2 * 2 * CHANNELS[-1]
-"""Numbers a step: channels in two bands of the middle and of the last convolution."""
-TRUNK_REACH = 7
-"""Steps of 40 ms on either side of a step that what is heard there depends on."""
-_SKIPPED = 2  # frames: the reach in frames, 26, is not a whole number of steps
-_LATER = 2  # steps that the middle convolution has more in front
-_FLATTENED, _LEAST = 0.2, -0.4
-_VOICE = 5.6
-"""What the loud part of a voice has in a band, decimal logarithm of 16-bit samples' power; the trunk adds 2."""
+WIDTH, HEADS, LAYERS = 384, 6, 2
+"""Of the encoder; of its four layers the lower two. The third adds nothing, without the second much is lost."""
+POSITIONS = 1500
+"""Tokens of 20 ms that it has places for."""
+HEARD = 96
+"""Numbers a step: where most of what it says of speech varies."""
+TRUNK_PAST, TRUNK_AHEAD = 25, 7
+"""Steps of 40 ms that are listened to before the first and after the last step of a window."""
+_TOKENS = 2
+"""A step. The last layer is asked for the first of them only: the other says nothing new."""
+_QUIETEST = -7.55
+"""Natural logarithm of the power in the encoder's bands, 13 below the voice, below which it hears nothing."""
+_VOICE = -7.45
+"""What turns it into that of ordinary recordings of samples in -1..1 (median of tracked clips)."""
 
 
-class SpeechTrunk(nn.Module):
-    """Convolutions over frames and bands with nothing beyond the ends of time, so chunks give what the whole gives."""
+class Layer(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); only the tokens that are asked for come out."""
 
     def __init__(self) -> None:
         super().__init__()
-        inputs = (1, *CHANNELS)
-        shapes = [(3, 3)] + [(1, 3) if place % 2 else (3, 1) for place in range(1, len(CHANNELS))]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, shape, padding=(0, shape[1] // 2))
-            for before, after, shape in zip(inputs, CHANNELS, shapes, strict=False)
-        )
-        self.register_buffer("bands", torch.zeros(TRUNK_BANDS, BANDS))
-        """What a band of the trunk takes from each band of `log_mel`, see `trunk_bands`."""
-        self.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+        self.attention_norm = nn.LayerNorm(WIDTH)
+        self.attention_in = nn.Linear(WIDTH, 3 * WIDTH)
+        self.attention_out = nn.Linear(WIDTH, WIDTH)
+        self.mlp_norm = nn.LayerNorm(WIDTH)
+        self.mlp_in = nn.Linear(WIDTH, 4 * WIDTH)
+        self.mlp_out = nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, x: Float[Tensor, "batch tokens width"], asked: slice) -> Float[Tensor, "batch asked width"]:
+        """Return the tokens ``asked`` for; each listens to all that are given."""
+        normed = self.attention_norm(x)
+        weight, bias = self.attention_in.weight, self.attention_in.bias
+        query = F.linear(normed[:, asked], weight[:WIDTH], bias[:WIDTH])
+        key, value = F.linear(normed, weight[WIDTH:], bias[WIDTH:]).chunk(2, dim=2)
+        said = F.scaled_dot_product_attention(*(_by_head(part) for part in (query, key, value)))
+        x = x[:, asked] + self.attention_out(said.transpose(1, 2).flatten(2))
+        return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x))))
+
+
+class SpeechTrunk(nn.Module):
+    """Two convolutions and two layers of attention over a window of sound, of at most 30 s with its surroundings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.ModuleList((nn.Conv1d(BANDS, WIDTH, 3, padding=1), nn.Conv1d(WIDTH, WIDTH, 3, 2, padding=1)))
+        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.register_buffer("places", torch.zeros(POSITIONS, WIDTH))
+        """What tells a token where in the window it is."""
+        self.register_buffer("bands", torch.zeros(BANDS, BANDS))
+        """What a band of the encoder takes from each band of `log_mel`, see `trunk_bands`."""
+        self.kept = nn.Linear(WIDTH, HEARD)
+        """What is kept of a token, see `main_directions`."""
 
     @torch.no_grad()
     def forward(self, mel: Float[Tensor, "batch 80 mels"]) -> Float[Tensor, "batch heard steps"]:
-        """Return what is heard in mels / 4 - 2 `TRUNK_REACH` steps of a normalised spectrum."""
-        power = torch.exp(SCALE * mel[:, :, _SKIPPED:].transpose(1, 2)) @ self.bands.T
-        x = (torch.log(power + 1e-9) / math.log(10.0) + (_VOICE + 2.0))[:, None]
-        x, middle = x.contiguous(memory_format=torch.channels_last), None
-        for place, convolution in enumerate(self.convolutions):
-            x = convolution(x)
-            if place in POOLED:
-                x = F.max_pool2d(x, POOLED[place])  # before the activation, which keeps the order: the same, sooner
-            x = F.leaky_relu_(x, _FLATTENED).clamp_min_(_LEAST)
-            if place == MIDDLE:
-                middle = x
-        steps = x.shape[2]
-        return torch.cat((_flat(middle[:, :, _LATER : _LATER + steps]), _flat(x)), dim=1)
+        """Return what is heard in mels / 4 - `TRUNK_PAST` - `TRUNK_AHEAD` steps of a normalised spectrum."""
+        return self.kept(self.tokens(mel)).transpose(1, 2)
+
+    @torch.no_grad()
+    def tokens(self, mel: Float[Tensor, "batch 80 mels"]) -> Float[Tensor, "batch steps width"]:
+        """Return the encoder's tokens at the steps that come out."""
+        power = torch.einsum("ij,bjt->bit", self.bands, torch.exp(SCALE * mel))
+        x = ((torch.log(power + math.exp(_QUIETEST)) + _VOICE) / math.log(10.0) + 4.0) / 4.0  # as it was trained
+        for convolution in self.stem:
+            x = F.gelu(convolution(x))
+        x = x.transpose(1, 2)
+        x = x + self.places[: x.shape[1]]
+        for layer in self.layers[:-1]:
+            x = layer(x, slice(None))
+        return self.layers[-1](x, slice(_TOKENS * TRUNK_PAST, x.shape[1] - _TOKENS * TRUNK_AHEAD, _TOKENS))
 
 
-def _flat(x: Float[Tensor, "batch channels steps bands"]) -> Float[Tensor, "batch kinds steps"]:
-    return x.transpose(2, 3).flatten(1, 2)
+def _by_head(x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch heads tokens part"]:
+    return x.unflatten(2, (HEADS, -1)).transpose(1, 2)

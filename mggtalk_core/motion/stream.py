@@ -31,8 +31,9 @@ class SpeechStream:
     """The motion of a voice while it speaks.
 
     However the samples are cut, the same frames come out, and memory stays flat. They differ from those of
-    `motion_from_audio` in two ways: loudness is measured against the last seconds instead of the whole recording, and
-    there are no phonemes, which need seconds of look-ahead. Head, eyes and lids follow the very same rules.
+    `motion_from_audio` in three ways: loudness is measured against the last seconds instead of the whole recording,
+    there are no phonemes, which need seconds of look-ahead, and the net listens to a second at a time, not to ten.
+    Head, eyes and lids follow the very same rules.
     """
 
     def __init__(

@@ -52,8 +52,9 @@ class RunningEars:
     def __init__(self, net: MouthNet | None = None) -> None:
         """Start without a past."""
         self._net = net
-        margin = 0 if net is None else STRIDE * net.config.reach
-        self.reach = HOP * -(-max(REACH, margin) // HOP)
+        past, ahead = (0, 0) if net is None else (STRIDE * net.config.past, STRIDE * net.config.ahead)
+        self.reach = HOP * -(-max(REACH, ahead) // HOP)
+        self._keep = past + self.reach + 2 * HOP
         self._levels = {name: np.zeros(0) for name in ORDINARY}
         self._mel = np.tile(silence_frame(), (0, 1))
         self._count = self._settled = 0
@@ -75,10 +76,6 @@ class RunningEars:
     def finish(self) -> Heard:
         """Hear the rest; see `Ears`."""
         return self._hear(self._count)
-
-    @property
-    def _keep(self) -> int:
-        return 2 * self.reach + 2 * HOP
 
     def _hear(self, until: int) -> Heard:
         """Return what is heard from the last settled frame to ``until``."""
@@ -102,16 +99,16 @@ class RunningEars:
         """Return what the net says from feature frame ``first`` to ``until``: whole steps of it, but for the end."""
         if first == until:
             return np.zeros((0, len(self._net.config.outputs)), np.float32)
-        margin = STRIDE * self._net.config.reach
+        past, ahead = STRIDE * self._net.config.past, STRIDE * self._net.config.ahead
         until += -until % STRIDE
         begin = self._count - len(self._mel)
         level = voice_level(self._remembered("mel")[:, None])
         mel = normalised(self._mel, level)
-        before = max(0, begin - (first - margin))
-        after = max(0, until + margin - self._count)
+        before = max(0, begin - (first - past))
+        after = max(0, until + ahead - self._count)
         silence = silence_frame()[None]
         padded = np.concatenate((silence.repeat(before, 0), mel, silence.repeat(after, 0)))
-        start = first - margin - (begin - before)
-        part = padded[start : start + until - first + 2 * margin]
+        start = first - past - (begin - before)
+        part = padded[start : start + until - first + past + ahead]
         with torch.inference_mode():
             return self._net(torch.from_numpy(part.T.copy())[None])[0].T.numpy()

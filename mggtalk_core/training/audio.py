@@ -14,17 +14,20 @@ from ..motion.audio_net import NET_RATE, MouthNet, together
 from ..motion.audio_net_file import write_net
 from ..motion.mouth_shapes import OPENING, OUTPUTS
 from ..progress import OnStep, ignore_steps
-from .audio_augment import LIGHT
+from .audio_augment import GENTLE, LIGHT
 from .audio_clips import SpokenClip, fold_of, for_scoring, for_training, gather_clips
 from .audio_data import Speech, speech_from_capture
+from .audio_heard import HeardExamples
 from .audio_lag import UNPROVEN_TRUST, Lag, estimate_lag
+from .audio_reader import fit_reader
 from .audio_synthetic import synthetic_speech
 from .audio_train import AudioTraining, Material, predict, train_net
+from .audio_trunk import load_trunk
 
-MEMBERS = 4
-"""Nets that are averaged in the end: the first half hears the spectrum, the second half what a trunk that knows many
-more voices makes of it, and the two err on different clips. Every other one hears voices and rooms that are changed
-less (`LIGHT`): those follow studio speech better, the others speech in the wild."""
+MEMBERS, LISTENERS = 2, 4
+"""Nets that are averaged in the end: the members hear the spectrum, the listeners what a trunk that knows many more
+voices makes of it, and the two err on different clips. Every other one hears voices and rooms that are changed less:
+those follow studio speech better, the others speech in the wild."""
 LIGHT_DROPOUT = 0.15
 LAG_FOLDS = 3
 LAG_ROUNDS = 2
@@ -65,6 +68,7 @@ def train_audio(options: AudioOptions, output: str | os.PathLike[str], *, on_ste
     clips, lags = correct_lags(clips, others, replace(options.training, steps=LAG_STEPS), on_step)
     report: Report = {"left_out": left_out, "lags": {name: asdict(lag) for name, lag in lags.items()}}
     mine, log = for_training(clips), []
+    others = replace(others, heard=HeardExamples(load_trunk([clip.speech for clip in mine])))
     if options.folds:
         report["folds"] = {
             clip.speech.name: opening_scores(net, clip.speech)
@@ -98,19 +102,24 @@ def _trainer(
 def _average_trainer(
     others: Material, training: AudioTraining, folder: Path | None, on_step: OnStep, log: list | None = None
 ) -> Trainer:
-    """Return a function from clips to the average of `MEMBERS` nets."""
+    """Return a function from clips to the average of `MEMBERS`, `LISTENERS` and a reader."""
     trainers = [_trainer(others, settings, folder, on_step, log) for settings in members(training)]
-    return lambda clips: together([train(clips) for train in trainers])
+
+    def train(clips: Sequence[SpokenClip]) -> MouthNet:
+        reader = fit_reader([clip.speech for clip in clips], others.heard, training.net, on_step=on_step)
+        return together([*(trainer(clips) for trainer in trainers), reader])
+
+    return train
 
 
 def members(training: AudioTraining) -> list[AudioTraining]:
     """Return the settings of the nets that are averaged."""
     light = replace(training, augmentation=LIGHT, dropout=LIGHT_DROPOUT)
-    listening = replace(training.net, members=0, listeners=1)
-    nets = [training.net] * (MEMBERS // 2) + [listening] * (MEMBERS - MEMBERS // 2)
-    return [
-        replace(light if place % 2 else training, seed=training.seed + place, net=net) for place, net in enumerate(nets)
-    ]
+    listening = replace(training, net=replace(training.net, members=0, listeners=1))
+    gentle = replace(listening, augmentation=GENTLE)
+    nets = [(training, light)[place % 2] for place in range(MEMBERS)]
+    nets += [(listening, gentle)[place % 2] for place in range(LISTENERS)]
+    return [replace(net, seed=training.seed + place) for place, net in enumerate(nets)]
 
 
 def _other_material(options: AudioOptions, on_step: OnStep) -> Material:

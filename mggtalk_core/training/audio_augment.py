@@ -36,6 +36,8 @@ class Augmentation:
 
 
 LIGHT = Augmentation((0.85, 1.18), (0.83, 1.2), level=0.9, tilt=1.0, noise=0.5, reverberation=0.25, masks=0.3)
+GENTLE = Augmentation((0.95, 1.05), (0.95, 1.05), 0.3, tilt=0.4, noise=0.25, reverberation=0.1, silence=0.25, masks=0.0)
+"""For nets that hear through the trunk, which knows other voices and rooms already."""
 PLAIN = Augmentation((1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..motion.audio_net import NET_RATE, PHASES, STRIDE
+from ..motion.audio_net import NET_RATE, PHASES, STRIDE, MouthNetConfig
 from ..motion.mel import MEL_RATE, normalised
 from ..motion.vad import same_convolution
 from .audio_augment import (
@@ -32,12 +32,16 @@ LONGEST_VOICE = 20.0
 _CLOSING = np.hanning(9)[1:-1] / np.hanning(9).sum()
 
 
+Example = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Sound [kinds, times], targets [outputs, frames] and where they are known."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Examples for one step."""
 
-    mel: Float[Tensor, "batch 80 mels"]
-    """Normalised, with the surroundings the net wants."""
+    sound: Float[Tensor, "batch kinds times"]
+    """Normalised spectra, or what the trunk hears in them, with the surroundings the net wants."""
     targets: Float[Tensor, "batch outputs frames"]
     """In the order of `OUTPUTS`."""
     known: Bool[Tensor, "batch outputs frames"]
@@ -45,14 +49,18 @@ class Batch:
 
 
 def draw_batch(
-    speeches: Sequence[Speech], size: int, reach: int, kinds: Augmentation, rng: np.random.Generator
+    speeches: Sequence[Speech], size: int, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator
 ) -> Batch:
     """Draw stretches of speech, as `shares_of` says."""
-    chosen = rng.choice(len(speeches), size, p=shares_of(speeches))
-    examples = [_example(speeches[index], reach, kinds, rng) for index in chosen]
-    mel, targets, known = (torch.from_numpy(np.stack(part)) for part in zip(*examples, strict=True))
-    trust = torch.tensor([speeches[index].trust for index in chosen], dtype=torch.float32)
-    return Batch(mel, targets, known, trust)
+    chosen = [speeches[index] for index in rng.choice(len(speeches), size, p=shares_of(speeches))]
+    return batch_of(chosen, [draw_example(speech, net, kinds, rng) for speech in chosen])
+
+
+def batch_of(speeches: Sequence[Speech], examples: Sequence[Example]) -> Batch:
+    """Return one batch of an example of each speech."""
+    sound, targets, known = (torch.from_numpy(np.stack(part)) for part in zip(*examples, strict=True))
+    trust = torch.tensor([speech.trust for speech in speeches], dtype=torch.float32)
+    return Batch(sound.float(), targets.float(), known, trust)
 
 
 def shares_of(speeches: Sequence[Speech]) -> Float[np.ndarray, "speeches"]:
@@ -68,14 +76,12 @@ def shares_of(speeches: Sequence[Speech]) -> Float[np.ndarray, "speeches"]:
     return shares / shares.sum()
 
 
-def _example(
-    speech: Speech, reach: int, kinds: Augmentation, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return spectrum [80,mels], targets [outputs,frames] and where they are known."""
+def draw_example(speech: Speech, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator) -> Example:
+    """Return spectrum [80,mels], targets [outputs,frames] and where they are known, of a stretch of a speech."""
     tempo = rng.uniform(*kinds.tempo)
     span = STEPS * STRIDE * tempo
     start = rng.uniform(min(0.0, len(speech.mel) - span), max(0.0, len(speech.mel) - span))
-    positions = start + (np.arange(STRIDE * (STEPS + 2 * reach)) - STRIDE * reach) * tempo
+    positions = start + np.arange(-STRIDE * net.past, STRIDE * (STEPS + net.ahead)) * tempo
     mel = at_positions(speech.mel - np.float32(speech.level), positions)
     mel = other_voice(mel, kinds, rng)
     quiet = falls_silent(len(mel), kinds, rng)
@@ -83,7 +89,7 @@ def _example(
     if rng.random() < kinds.steady:
         mel, quiet = steady_noise(len(mel), rng), np.ones(len(mel), dtype=bool)
     mel = masked(normalised(other_room(mel, kinds, rng), 0.0), kinds, rng)
-    inner = slice(STRIDE * reach, len(positions) - STRIDE * reach)
+    inner = slice(STRIDE * net.past, STRIDE * (net.past + STEPS))
     middles = positions[inner].reshape(-1, STRIDE // PHASES).mean(axis=1)
     values, known = speech.targets((middles + 0.5) / MEL_RATE)
     voiced = 1.0 - quiet[inner][:: STRIDE // PHASES]

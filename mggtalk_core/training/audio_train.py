@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from ..progress import OnStep, ignore_steps
 from .audio_augment import Augmentation
 from .audio_batches import Batch, draw_batch
 from .audio_data import Speech
+from .audio_heard import HeardExamples
 from .audio_losses import mouth_loss
-from .audio_trunk import load_trunk
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Material:
     clips: Sequence[Speech]
     captured: Sequence[Speech] = ()
     synthetic: Sequence[Speech] = ()
+    heard: HeardExamples | None = None
+    """What nets that listen through the trunk learn from."""
 
     @property
     def kinds(self) -> tuple[Sequence[Speech], Sequence[Speech], Sequence[Speech]]:
@@ -77,7 +79,7 @@ def train_net(
     scale = target_scale(material.clips)
     net = MouthNet(training.net, training.dropout)
     if net.trunk is not None:
-        net.trunk.load_state_dict(load_trunk().state_dict())
+        net.trunk.load_state_dict(material.heard.trunk.state_dict())
         net.trunk.requires_grad_(False)
     learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=training.learning_rate, weight_decay=training.weight_decay)
@@ -89,7 +91,8 @@ def train_net(
         rng = np.random.default_rng([training.seed, step])
         torch.manual_seed(training.seed * 1_000_003 + step)  # dropout
         batch = _mixed_batch(material, training, rng)
-        loss = mouth_loss(net(batch.mel) * scale[None, :, None], batch, scale)
+        said = net(batch.sound) if net.trunk is None else net.listeners[0](batch.sound)
+        loss = mouth_loss(said * scale[None, :, None], batch, scale)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -118,14 +121,13 @@ def target_scale(clips: Sequence[Speech]) -> Float[Tensor, "outputs"]:
 
 
 def _mixed_batch(material: Material, training: AudioTraining, rng: np.random.Generator) -> Batch:
-    reach = training.net.reach
+    draw = material.heard.draw if training.net.listeners else draw_batch
     parts = [
-        draw_batch(kind, size, reach, training.augmentation, rng)
+        draw(kind, size, training.net, training.augmentation, rng)
         for kind, size in zip(material.kinds, training.batch, strict=True)
         if kind and size
     ]
-    joined = (torch.cat([getattr(part, name) for part in parts]) for name in ("mel", "targets", "known", "trust"))
-    return Batch(*joined)
+    return Batch(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Batch)))
 
 
 def _in_target_units(net: MouthNet, scale: Float[Tensor, "outputs"]) -> MouthNet:
