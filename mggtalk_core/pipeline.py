@@ -217,9 +217,10 @@ def frames(
 
     def finish(index: int) -> Frame:
         with clock("deform and gaussians"):
-            gaussians = sequence.frame(index)
+            camera = sequence.camera(index)
+            gaussians = sequence.frame(index, camera)
         with clock("splat"):
-            rendering = render(gaussians, sequence.camera(index), backend=settings.backend)
+            rendering = render(gaussians, camera, backend=settings.backend)
         with clock("inpaint"):
             image = finisher(rendering, index)
         return Frame(image, rendering)
@@ -240,7 +241,8 @@ def renderings(
     view = cameras or sequence.camera
 
     def splat(index: int) -> Rendering:
-        return render(sequence.frame(index), view(index), backend=settings.backend)
+        camera = view(index)
+        return render(sequence.frame(index, camera), camera, backend=settings.backend)
 
     return ordered_map(splat, indices, workers)
 

@@ -39,7 +39,8 @@ def extras_of(sequence: GaussianSequence, view: str, backend: str) -> Iterator[E
         return repeat(None, len(sequence))
 
     def paint(index: int) -> Extras:
-        return render_extras(sequence.frame(index), sequence.camera(index), backend=backend, **{view: True})
+        camera = sequence.camera(index)
+        return render_extras(sequence.frame(index, camera), camera, backend=backend, **{view: True})
 
     return ordered_map(paint, range(len(sequence)))
 

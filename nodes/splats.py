@@ -55,8 +55,8 @@ class SplatSequence:
         """Return the number of frames."""
         return len(self.splat.positions)
 
-    def frame(self, index: int) -> Gaussians:
-        """Return one frame in canonical axes; harmonics above degree 1 are left out."""
+    def frame(self, index: int, view: Camera | None = None) -> Gaussians:
+        """Return one frame in canonical axes, the same for every view; harmonics above degree 1 are left out."""
         splat, counts = self.splat, self.splat.counts
         rows = slice(None if counts is None else int(counts[index]))
         means, scales, quats, opacities, harmonics = (

@@ -52,9 +52,9 @@ class Shots:
         """Return the number of pictures."""
         return len(self.frames)
 
-    def frame(self, place: int) -> Gaussians:
-        """Return the Gaussians of one picture."""
-        return self.sequence.frame(self.frames[place])
+    def frame(self, place: int, view: Camera | None = None) -> Gaussians:
+        """Return the Gaussians of one picture, as ``view`` will see them; for every side when None."""
+        return self.sequence.frame(self.frames[place], view)
 
     def camera(self, place: int) -> Camera:
         """Return the camera of one picture."""

@@ -42,7 +42,7 @@ class Head:
     def __len__(self):
         return len(self.nods)
 
-    def frame(self, index):
+    def frame(self, index, view=None):
         means = torch.tensor([[-1.2, 1.0, -0.5], [1.2, 1.0, -0.5], [-1.2, -1.4, -0.5], [1.2, -1.4, -0.5]])
         sh = torch.zeros(4, 4, 3)
         sh[:, 0] = (torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9], [0.5, 0.5, 0.5]]) - 0.5) / SH_C0

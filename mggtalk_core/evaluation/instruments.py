@@ -103,7 +103,7 @@ class PipelineAvatar:
         from ..render.rasterize import render
 
         still = self._head.still
-        return render(still.frame(0), still.camera(0), background, backend=self._settings.backend).rgb
+        return render(still.frame(0, still.camera(0)), still.camera(0), background, backend=self._settings.backend).rgb
 
     def analytic(self, on_step: OnStep) -> PipelineAvatar | None:
         """Return the avatar of the same portrait without anything learned; None where this one is without it."""

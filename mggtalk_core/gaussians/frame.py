@@ -12,6 +12,7 @@ from ..head.camera import Camera
 from ..head.head_fit import HeadFit
 from ..motion.deform import carried, model_vertices
 from .avatar import Avatar
+from .backs import shown_from
 from .densify import CHILD_SHRINK, child_offset
 from .frames import ellipse_frames
 from .gaussians import SH_C0, Gaussians
@@ -36,13 +37,21 @@ def frame_gaussians(
     camera: Camera | None = None,
     *,
     fit: HeadFit | None = None,
+    every_side: bool = False,
 ) -> Gaussians:
     """Return the Gaussians of one expression: visible (eq. 4), mirrored (eq. 5), model-made, and children (eq. 6).
 
-    ``camera`` (the source's by default) tells which backing is seen from inside the mouth and lies in the dark.
-    ``fit`` (the avatar's by default) is the head that moves the points.
+    Args:
+        avatar: what does not change from frame to frame.
+        beta: driven expression ``beta_d``.
+        gaze: driven gaze.
+        camera: what sees them, the source's by default: it tells which backing is seen from inside the mouth and lies
+            in the dark, which skin has turned to its edge, and which mirrored Gaussians show their backs.
+        fit: the head that moves the points; the avatar's by default.
+        every_side: they are to be seen from anywhere, so that nothing may be hidden because of its back.
     """
     points = avatar.points if fit is None else replace(avatar.points, fit=fit)
+    camera = camera or points.fit.camera
     count, seen = points.visible_count, avatar.seen_count
     vertices = model_vertices(avatar.binding.model, points.fit, beta.to(points.positions), gaze.to(points.positions))
     positions = carried(points.positions, avatar.binding, vertices)
@@ -56,13 +65,17 @@ def frame_gaussians(
     scales = torch.cat((scales, scales[twin]))
     disc_quats, disc_spacing = avatar.discs(vertices)
     shown = _shown(avatar, positions, vertices, torch.cat((whole, whole[twin])))
-    avatar.grazing.fade(shown, positions, camera or points.fit.camera)
+    avatar.grazing.fade(shown, positions, camera)
+    if not every_side:
+        # Rows run to the right and columns down: their product points into the picture, away from the viewer.
+        outwards = avatar.mirror.reflect_vectors(-torch.linalg.cross(along_x[twin], along_y[twin]))
+        shown[count:seen] *= shown_from(outwards, positions[count:seen], camera, points.fit.camera)
     return Gaussians(
         means=torch.cat((positions, positions[:seen] + offset)),
         quats=torch.cat((quats, disc_quats, quats)),
         scales=torch.cat((scales, DISC_SPREAD * disc_spacing, scales)),
         opacities=avatar.opacities * torch.cat((shown, shown[:seen])),
-        sh=_harmonics(avatar, vertices, camera or points.fit.camera),
+        sh=_harmonics(avatar, vertices, camera),
         labels=avatar.labels,
     )
 

@@ -50,13 +50,13 @@ class LearnedSequence(AnalyticSequence):
         motion = replace(self.motion.to(device), sound=self.motion.sound)
         return _prepared(self.avatar.to(device), motion, self.image.to(device), networks, deform)
 
-    def frame(self, index: int) -> Gaussians:
-        """Return the canonical Gaussians of one frame."""
-        beta, gaze = self.motion.beta[index], self.motion.gaze[index]
+    def frame(self, index: int, view: Camera | None = None) -> Gaussians:
+        """Return the canonical Gaussians of one frame, as ``view`` will see them; for every side when None."""
+        beta, gaze, camera = self.motion.beta[index], self.motion.gaze[index], view or self.camera(index)
         if self.networks is None:
-            return driven_gaussians(self.avatar, beta, gaze, self.camera(index), self.displacement)
+            return driven_gaussians(self.avatar, beta, gaze, camera, self.displacement, view is None)
         switches = self.networks.config.switches
-        head = driven_head(self.avatar, self.cells, beta, gaze, self.camera(index), self.displacement, switches)
+        head = driven_head(self.avatar, self.cells, beta, gaze, camera, self.displacement, switches, view is None)
         return dense_in_place(head, self.networks.offsets(self.features, head))
 
 
@@ -98,14 +98,16 @@ def driven_gaussians(
     gaze: Float[Tensor, "4"],
     camera: Camera,
     displacement: Displacement | None = None,
+    every_side: bool = False,
 ) -> Gaussians:
     """Return the analytic Gaussians of one expression on a head model that moves as it has learned (eq. 9)."""
     if displacement is None:
-        return frame_gaussians(avatar, beta, gaze, camera)
+        return frame_gaussians(avatar, beta, gaze, camera, every_side=every_side)
     fit = avatar.points.fit
     more = displacement(beta.to(fit.beta_s), fit.beta_s)
     # What the model misses is one more offset of its vertices: points, discs and apertures all follow it.
-    return frame_gaussians(avatar, beta, gaze, camera, fit=replace(fit, offsets=fit.offsets + more))
+    moved = replace(fit, offsets=fit.offsets + more)
+    return frame_gaussians(avatar, beta, gaze, camera, fit=moved, every_side=every_side)
 
 
 def driven_head(
@@ -116,9 +118,10 @@ def driven_head(
     camera: Camera,
     displacement: Displacement | None,
     switches: Switches,
+    every_side: bool = False,
 ) -> DrivenHead:
-    """Return what the networks look at in one frame."""
-    analytic = driven_gaussians(avatar, beta, gaze, camera, displacement)
+    """Return what the networks look at in one frame; for the arguments see `frame_gaussians`."""
+    analytic = driven_gaussians(avatar, beta, gaze, camera, displacement, every_side)
     if switches.symmetry_in == "sgp":
         analytic = mirrored_after_driving(avatar, analytic, switches.voxel_filter)
     beta_s = avatar.points.fit.beta_s

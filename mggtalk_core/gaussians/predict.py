@@ -37,9 +37,10 @@ class AnalyticSequence:
         """Return the same sequence on ``device``, where its frames are then computed; the sound stays where it is."""
         return AnalyticSequence(self.avatar.to(device), replace(self.motion.to(device), sound=self.motion.sound))
 
-    def frame(self, index: int) -> Gaussians:
-        """Return the canonical Gaussians of one frame."""
-        return frame_gaussians(self.avatar, self.motion.beta[index], self.motion.gaze[index], self.camera(index))
+    def frame(self, index: int, view: Camera | None = None) -> Gaussians:
+        """Return the canonical Gaussians of one frame, as ``view`` will see them; for every side when None."""
+        beta, gaze = self.motion.beta[index], self.motion.gaze[index]
+        return frame_gaussians(self.avatar, beta, gaze, view or self.camera(index), every_side=view is None)
 
     def camera(self, index: int) -> Camera:
         """Return the camera of one frame; it carries the head's pose."""

@@ -17,8 +17,8 @@ class GaussianSequence(Protocol):
         """Return the number of frames."""
         ...
 
-    def frame(self, index: int) -> Gaussians:
-        """Return the canonical Gaussians of one frame."""
+    def frame(self, index: int, view: Camera | None = None) -> Gaussians:
+        """Return the canonical Gaussians of one frame, as ``view`` will see them; for every side when None."""
         ...
 
     def camera(self, index: int) -> Camera:

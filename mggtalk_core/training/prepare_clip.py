@@ -214,7 +214,8 @@ class _Studio:
         landmarks = sitter.landmarks[frame]
         matte = parsed_matte(self._parser, truth, Face(landmarks, self._seen.blendshapes[frame], 1.0))
         with torch.inference_mode():
-            rendering = render(sitter.sequence.frame(index), sitter.sequence.camera(index))
+            camera = sitter.sequence.camera(index)
+            rendering = render(sitter.sequence.frame(index, camera), camera)
             picture = torch.cat(fill_pinholes(rendering))
         return ShardTarget(
             frame=frame, render=_bytes(picture), truth=torch.from_numpy(truth).permute(2, 0, 1), matte=_bytes(matte),
