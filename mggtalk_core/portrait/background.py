@@ -11,6 +11,9 @@ from .face_frame import FaceFrame
 from .matte import hair_ramp
 from .parsing import Label
 
+_WIDEST_NECK = 1.15
+"""Skin farther than so many times half the neck's width from its middle is shoulder or collar."""
+
 
 def torso_background(
     crop: np.ndarray, matte: np.ndarray, probabilities: np.ndarray, frame: FaceFrame, inside: np.ndarray
@@ -24,7 +27,7 @@ def torso_background(
     hole = _head_hole(probabilities, matte, frame)
     visible = _visible_below_jaw(probabilities, frame)
     neck = visible & (person > 0.9)
-    shape = _torso_shape(person, matte, hole, neck, frame)
+    shape = _torso_shape(person, matte, hole, neck, neck & (probabilities[Label.BODY] > 0.9), frame)
     behind = _filled(crop, _enough(inside & ~hole & (probabilities[Label.BACKGROUND] > 0.9), inside & ~hole))
     torso = _filled(crop, _enough(inside & (person > 0.9) & (~hole | neck), inside))
     layered = torso * shape[..., None] + behind * (1.0 - shape[..., None])
@@ -62,22 +65,43 @@ def _visible_below_jaw(p: np.ndarray, frame: FaceFrame) -> np.ndarray:
 
 
 def _torso_shape(
-    person: np.ndarray, matte: np.ndarray, hole: np.ndarray, neck: np.ndarray, frame: FaceFrame
+    person: np.ndarray, matte: np.ndarray, hole: np.ndarray, neck: np.ndarray, bare: np.ndarray, frame: FaceFrame
 ) -> np.ndarray:
-    """Return the soft silhouette [S,S] of neck and torso, continued behind the head."""
+    """Return the soft silhouette [S,S] of neck and torso, continued behind the head; ``bare`` is the neck's skin."""
     u, v = frame.coordinates(person.shape[0])
     center, half = _neck_column(neck, frame, u, v)
     # Narrowing upwards, so that no corner looks out from behind a turned jaw.
     column = np.abs(u - center) < half * (1.0 - 0.5 * smoothstep(-v, -frame.chin, 0.35 - frame.chin))
-    above = v < frame.chin - 0.3
-    core = column & ~above & (v < frame.chin + 0.25)
-    # Long hair hides the shoulders: they are guessed, but only well behind it.
-    shoulders = (v > frame.chin + 0.3 + 0.35 * np.maximum(np.abs(u - center) - half, 0.0)) & ~_grown(matte < 0.5, 0.02)
-    empty = above | (~column & (v < frame.chin - 0.05))
-    solid = neck | (hole & (core | shoulders))
+    # Nor narrower than what is seen of it: beside the jaw its edge would end in a spike.
+    bare = bare & (np.abs(u - center) < _WIDEST_NECK * half)
+    perhaps = column | (np.abs(u - center) < _seen_reach(bare, u - center, v, frame))
+    above, below = v < frame.chin - 0.3, v < frame.chin + 0.25
+    # Long hair hides the shoulders: they and a wide neck are guessed, but only well behind it.
+    shoulders = v > frame.chin + 0.3 + 0.35 * np.maximum(np.abs(u - center) - half, 0.0)
+    guessed = ((perhaps & ~above & below) | shoulders) & ~_grown(matte < 0.5, 0.02)
+    empty = above | (~perhaps & (v < frame.chin - 0.05))
+    solid = neck | (hole & ((column & ~above & below) | guessed))
     value = np.where(solid, 1.0, np.where(hole & empty, 0.0, person))
     shape = _filled(value[..., None].astype(np.float32), ~hole | solid | empty)[..., 0]
     return np.where(hole, _soft(smoothstep(shape, 0.35, 0.65), 2.0), shape)
+
+
+def _seen_reach(bare: np.ndarray, across: np.ndarray, v: np.ndarray, frame: FaceFrame) -> np.ndarray:
+    """Return how far from its middle the neck goes on each pixel's side and level, by what is seen of its skin.
+
+    Above the highest skin that is seen on a side it draws in at 45 degrees.
+    """
+    levels = np.linspace(frame.chin - 0.4, frame.chin + 0.3, 71)
+    step = levels[1] - levels[0]
+    nearest = np.clip(np.round((v - levels[0]) / step).astype(int), 0, len(levels) - 1)
+    reach = np.zeros_like(across)
+    for side in (-1.0, 1.0):
+        chosen = bare & (side * across > 0.0)
+        farthest = np.full(len(levels), -1.0)
+        np.maximum.at(farthest, nearest[chosen], side * across[chosen])
+        drawn_in = np.maximum.accumulate((farthest - levels)[::-1])[::-1] + levels
+        reach = np.where(side * across > 0.0, np.interp(v, levels, drawn_in), reach)
+    return reach
 
 
 def _neck_column(neck: np.ndarray, frame: FaceFrame, u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
