@@ -57,7 +57,8 @@ class Settings:
     networks: NetworkOptions = NetworkOptions()
     """How the providers that are networks run, and where their weights are."""
     backend: str = "auto"
-    torso: str = "hold"
+    torso: str = "follow"
+    """``follow``: neck and shoulders go along with the head, as they do in clips; ``hold``: they stay still."""
     reference: str = "first"
     strength: float = 1.0
     yaw: float = 0.0

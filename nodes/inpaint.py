@@ -52,7 +52,8 @@ class MGGInpaint(io.ComfyNode):
                     "gaussians",
                     optional=True,
                     tooltip="What the heads show, frame by frame from the first. Lets the learned inpainter mend rim, "
-                    "eyes and mouth; torso = follow needs it too. Leave it out where other cameras drew the heads.",
+                    "eyes and mouth, and the torso follow: without it the torso stands still. Leave it out where "
+                    "other cameras drew the heads.",
                 ),
                 learned_input(),
             ],
@@ -76,7 +77,8 @@ class MGGInpaint(io.ComfyNode):
             raise InputError(
                 f"There are {len(image)} pictures but {len(mask)} masks: connect both from one Splat Render."
             )
-        finisher = Finisher(portrait, gaussians, torso=torso, learned=learned)
+        known = torso if gaussians is not None else "hold"  # nothing tells how the head moves
+        finisher = Finisher(portrait, gaussians, torso=known, learned=learned)
         finished = finish_frames(Framing(portrait, framing), image, mask, finisher)
         return io.NodeOutput(finished, ui=show(ends(finished), cls))
 
@@ -96,9 +98,9 @@ def torso_input() -> io.Input:
     return io.Combo.Input(
         "torso",
         options=["hold", "follow"],
-        default="hold",
-        tooltip="hold: neck and shoulders stay still; right for small movements. follow: they go along with the head, "
-        "and the background near them bends a little.",
+        default="follow",
+        tooltip="follow: neck and shoulders go along with the head, and the background near them bends a little. hold: "
+        "they stay still.",
     )
 
 

@@ -17,7 +17,7 @@ from tests.comfy_double import Cancelled, Interrupt, ProgressBar
 
 FRAMES = 3
 RETARGET = {"reference": "first", "strength": 1.0, "yaw": 0.0, "pitch": 0.0}
-VIDEO = {**RETARGET, "framing": "source", "torso": "hold", "max_frames": 0}
+VIDEO = {**RETARGET, "framing": "source", "torso": "follow", "max_frames": 0}
 RENDER = {"start": 0, "count": 0, "step": 1, "orbit_yaw": 0.0, "orbit_pitch": 0.0, "orbit_turn": 0.0, "size": 512}
 BYTE = 1.0 / 255.0
 
@@ -56,7 +56,7 @@ def rendered(nodes, sequence):
 @pytest.fixture(scope="module")
 def staged(nodes, portrait, sequence, rendered):
     image, mask, _ = rendered
-    inputs = {"portrait": portrait, "image": image, "mask": mask, "framing": "source", "torso": "hold"}
+    inputs = {"portrait": portrait, "image": image, "mask": mask, "framing": "source", "torso": "follow"}
     return run(nodes, "MGGInpaint", gaussians=sequence, **inputs)[0]
 
 
@@ -150,15 +150,15 @@ def test_the_learned_inpainter_works_where_the_gaussians_are_known(nodes, portra
     assert (mended - plain).abs().max() > 0.1
 
 
-def test_torso_follow_needs_the_gaussians(nodes, portrait, sequence, rendered):
+def test_the_torso_follows_where_the_gaussians_are_known(nodes, portrait, sequence, rendered):
     image, mask, _ = rendered
     inputs = {"portrait": portrait, "image": image, "mask": mask, "framing": "crop", "torso": "follow"}
     inputs["learned"] = False
-    with pytest.raises(core(nodes, "errors").InputError, match="connect the gaussians"):
-        run(nodes, "MGGInpaint", **inputs)
+    unknown = run(nodes, "MGGInpaint", **inputs)[0]
     moved = run(nodes, "MGGInpaint", gaussians=sequence, **inputs)[0]
     held = run(nodes, "MGGInpaint", **{**inputs, "torso": "hold"})[0]
     assert moved.shape == held.shape == (FRAMES, 512, 512, 3)
+    assert torch.equal(unknown, held)
     assert (moved[0] - held[0]).abs().max() < 0.02 and (moved[2] - held[2]).abs().max() > 0.1
     with pytest.raises(core(nodes, "errors").InputError, match="3 pictures but 2 masks"):
         run(nodes, "MGGInpaint", **{**inputs, "torso": "hold", "mask": mask[:2]})

@@ -78,7 +78,7 @@ def test_the_analytic_head_at_rest_is_the_picture(astronaut_head):
 
 def test_without_learned_parts_frames_are_the_composite(astronaut_head):
     sequence = with_motion(astronaut_head.still, gallery_motion(astronaut_head, POSES[LEFT:]))
-    compositor = Compositor(astronaut_head.portrait, astronaut_head.fit.camera)
+    compositor = Compositor(astronaut_head.portrait, astronaut_head.fit.camera, torso="follow")
 
     def frame(**settings):
         return next(iter(frames(astronaut_head, sequence, Settings(**settings))))

@@ -27,7 +27,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def add_view(parser: argparse.ArgumentParser) -> None:
     """Add the options of how the head follows its driver."""
-    parser.add_argument("--torso", default="hold", choices=("hold", "follow"), help="whether the shoulders move along")
+    parser.add_argument("--torso", default="follow", choices=("hold", "follow"), help="whether the shoulders move too")
     parser.add_argument(
         "--reference", default="first", choices=("first", "neutral", "absolute"), help="what motion is relative to"
     )
