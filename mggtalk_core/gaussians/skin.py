@@ -32,6 +32,8 @@ DARKEST = 0.04
 """A colour darker than this does not tell how much light falls on it."""
 LARGEST_LIGHT = 4.0
 """Most that one side of a face is brighter than the other: beyond, something lies before it."""
+LARGEST_TINT = 0.15
+"""Most that the logarithm of a channel differs more than the brightness: red skin tells little of the light's blue."""
 FEWEST_HAIRY = 40
 """Vertices that the picture must show under hair before the rest of the scalp is taken to carry hair as well."""
 
@@ -77,9 +79,10 @@ def _light(
     colours: Float[Tensor, "vertices 3"], bare: Bool[Tensor, "vertices"], model: HeadModel
 ) -> Float[Tensor, "vertices 3"]:
     """Return the ratio of every vertex's colour to its twin's, diffused from where both are ``bare``, seen skin."""
-    logarithm = colours.clamp(min=DARKEST).log()
-    limit = math.log(LARGEST_LIGHT)
-    ratio = (logarithm - logarithm[model.mirror]).clamp(-limit, limit)
+    level, limit = colours.mean(dim=1, keepdim=True).clamp(min=DARKEST).log(), math.log(LARGEST_LIGHT)
+    brighter = (level - level[model.mirror]).clamp(-limit, limit)
+    tint = colours.clamp(min=DARKEST).log() - level
+    ratio = brighter + (tint - tint[model.mirror]).clamp(-LARGEST_TINT, LARGEST_TINT)
     both = bare & bare[model.mirror]
     return _diffuse(ratio, both, model).exp() if bool(both.any()) else torch.ones_like(colours)
 
