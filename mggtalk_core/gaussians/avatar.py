@@ -129,8 +129,7 @@ def _tangents(points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]) -> T
     count = points.visible_count
     probes = [_probe(points, binding, shapes) for shapes in PROBES]
     camera = points.fit.camera
-    center = -camera.rotation.T @ camera.translation
-    facing = normalize(center - points.positions[:count], dim=-1)
+    facing = normalize(camera.place - points.positions[:count], dim=-1)
     # Off-mesh points (-1) and skin (FACE, SCALP) are one surface: hairline, brows and glasses lie on the skin.
     sheet = part[:count].clamp(min=1)
     spacing = float(camera.to_camera(points.positions[:count])[:, 2].median() / camera.focal)

@@ -33,12 +33,6 @@ def shown_from(
         camera: sees them; it carries the head's pose.
         source: has seen the visible half.
     """
-    eye = (-camera.rotation.T @ camera.translation).to(positions)
-    cosine = (normalize(normals, dim=-1) * normalize(eye - positions, dim=-1)).sum(dim=-1)
+    cosine = (normalize(normals, dim=-1) * normalize(camera.place.to(positions) - positions, dim=-1)).sum(dim=-1)
     hidden = 1.0 - smoothstep(cosine, AWAY, EDGE_ON)
-    return 1.0 - hidden * (1.0 - smoothstep(_turn(camera, source).to(positions), NEAR, FAR))
-
-
-def _turn(camera: Camera, source: Camera) -> Float[Tensor, ""]:
-    trace = (camera.rotation * source.rotation.to(camera.rotation)).sum()
-    return ((trace - 1.0) / 2.0).clamp(-1.0, 1.0).acos()
+    return 1.0 - hidden * (1.0 - smoothstep(camera.turned_from(source).to(positions), NEAR, FAR))

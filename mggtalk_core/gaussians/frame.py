@@ -103,8 +103,7 @@ def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: 
     """Tell which of the cheeks turn their inner side to the camera: it sees them from within an open mouth."""
     corners = vertices[avatar.discs.vertices[avatar.cheeks - avatar.seen_count]]
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    position = -camera.rotation.T @ camera.translation
-    return ((position - corners[:, 0]) * normal).sum(dim=-1) < 0.0
+    return ((camera.place - corners[:, 0]) * normal).sum(dim=-1) < 0.0
 
 
 def _harmonics(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Float[Tensor, "g 4 3"]:

@@ -45,7 +45,7 @@ class Grazing(Record):
 
     def fade(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], camera: Camera) -> None:
         """Multiply the ``factor`` of every point, in place, by what the turn to ``camera`` leaves of it: 1 or less."""
-        eye = (-camera.rotation.T @ camera.translation).to(positions)
+        eye = camera.place.to(positions)
         (self._compiled if loops_may(factor, positions, eye) else self._plain)(factor, positions, eye)
 
     def _compiled(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], eye: Float[Tensor, "3"]) -> None:

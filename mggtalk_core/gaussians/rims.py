@@ -44,13 +44,11 @@ class Rims(Record):
     """Visible and mirrored points, then their children, among all Gaussians."""
     constant: Float[Tensor, "k 3"]
     """Their colours, as harmonics of degree 0."""
-    eye: Float[Tensor, "3"]
-    """The place of the source's camera."""
+    source: Camera
 
     def turn(self, sh: Float[Tensor, "g 4 3"], camera: Camera) -> None:
         """Bring the harmonics of the rim, in place, to what ``camera`` should see; the source's changes nothing."""
-        away = torch.arccos(torch.cosine_similarity(self.eye, _place(camera).to(self.eye), dim=0).clamp(-1.0, 1.0))
-        share = float(smoothstep(away, BEGINS, ENDS))
+        share = float(smoothstep(camera.turned_from(self.source), BEGINS, ENDS))
         if share > 0.0:
             sh[self.rows, 0] = torch.lerp(sh[self.rows, 0], self.constant, share)
 
@@ -70,7 +68,7 @@ def rims_of(portrait: Portrait, points: HeadPoints, colours: Float[Tensor, "n 3"
     return Rims(
         rows=torch.cat((rows, rows + len(points.positions))),
         constant=constant.repeat(2, 1),
-        eye=_place(points.fit.camera),
+        source=points.fit.camera,
     )
 
 
@@ -88,7 +86,3 @@ def without_background(portrait: Portrait) -> tuple[Float[Tensor, "3 512 512"], 
     kept = 1.0 - (1.0 - smoothstep(share, MIXED, PURE)) * smoothstep(apart, ALIKE, APART)
     changed = (deep <= REACH) & (matte > FAINT) & (kept < 1.0)
     return torch.where(changed, torch.lerp(inner, portrait.crop, kept), portrait.crop), changed
-
-
-def _place(camera: Camera) -> Float[Tensor, "3"]:
-    return -camera.rotation.T @ camera.translation

@@ -46,6 +46,16 @@ class Camera(Record):
         """Translation part of the pose, in units of 10 cm."""
         return self.world_to_camera[:3, 3]
 
+    @property
+    def place(self) -> Float[Tensor, "3"]:
+        """Where the camera stands, in canonical space."""
+        return -self.rotation.T @ self.translation
+
+    def turned_from(self, other: Camera) -> Float[Tensor, ""]:
+        """Return the angle, in radians, between the directions from which this camera and another see the origin."""
+        cosine = torch.cosine_similarity(self.place, other.place.to(self.place), dim=0)
+        return cosine.clamp(-1.0, 1.0).acos()
+
     def posed(self, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"]) -> Camera:
         """Return this camera with another world-to-camera pose."""
         pose = torch.eye(4, dtype=rotation.dtype, device=rotation.device)

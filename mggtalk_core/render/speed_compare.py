@@ -46,7 +46,7 @@ def against_gsplat_torch(repeats: int, count: int = 150_000) -> dict[str, Any] |
     g, camera = head_scene(count), head_camera(512)
     pose, (x, y) = camera.world_to_camera, camera.center
     intrinsics = torch.tensor([[camera.focal, 0.0, x], [0.0, camera.focal, y], [0.0, 0.0, 1.0]])
-    eye = -camera.rotation.T @ camera.translation
+    eye = camera.place
     draw = Rasterizer(1)
 
     def project() -> None:
