@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from ...residual import start
 from .config import GaussianConfig
-from .layers import silence, start
+from .layers import silence
 from .offsets import TOTAL, WIDTHS
 
 CHILD = (3, WIDTHS[2], WIDTHS[3])

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from ...residual import start
 from .config import GaussianConfig
-from .layers import UNet, start
+from .layers import UNet
 
 PICTURE = 4
 """Channels of the head image: colour under the matte, and the matte."""

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ...portrait.portrait import CROP_SIZE
+from ...residual import Block
 from .config import GaussianConfig
-from .layers import Block
 from .model import GaussianNetworks
 from .offsets import TOTAL
 

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from ...residual import blocks, start
 from .config import GaussianConfig
 from .decoder import Geometry
-from .layers import blocks, silence, start
+from .layers import FIRST_SHARE, silence
 from .offsets import WIDTHS
 
 PARAMETERS = ("scale", "rotation", "colour", "opacity")
@@ -21,7 +22,7 @@ class Bias(nn.Module):
     def __init__(self, channels: int, outputs: int, config: GaussianConfig) -> None:
         super().__init__()
         self.enter = nn.Conv2d(channels, config.mirrored, 3, padding=1)
-        self.body = blocks(config.mirrored, config.mirrored_blocks)
+        self.body = blocks(config.mirrored, config.mirrored_blocks, FIRST_SHARE)
         self.leave = nn.Conv2d(config.mirrored, outputs, 3, padding=1)
         start(self)
         silence(self.leave)

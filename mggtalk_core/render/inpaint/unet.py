@@ -16,6 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...residual import Block, blocks, start
+
+_FIRST_SHARE = 0.3
+"""What a residual block adds before it has learned how much it should."""
+
 
 @dataclass(frozen=True)
 class InpaintConfig:
@@ -96,24 +101,17 @@ class UNet(nn.Module):
         self.guide = nn.Conv2d(config.guides, widths[0], 1)
         steps = list(zip(widths[:-1], widths[1:], strict=True))
         self.shrink = nn.ModuleList(nn.Conv2d(wide, deep, 3, stride=2, padding=1) for wide, deep in steps)
-        self.down = nn.ModuleList(_blocks(deep, config.blocks) for _, deep in steps)
+        self.down = nn.ModuleList(blocks(deep, config.blocks, _FIRST_SHARE) for _, deep in steps)
         self.grow = nn.ModuleList(nn.Conv2d(deep, wide, 1) for wide, deep in steps)
-        self.up = nn.ModuleList(_blocks(wide, config.blocks) for wide, _ in steps)
+        self.up = nn.ModuleList(blocks(wide, config.blocks, _FIRST_SHARE) for wide, _ in steps)
         self.flow = nn.Conv2d(widths[0], 4, 3, padding=1)
         step = config.fine_stem
         self.fine_stem = nn.Conv2d(config.pictures, config.fine, step + 2, stride=step, padding=1)
         self.fine_in = nn.Conv2d(widths[0], config.fine, 1)
         self.fine_mix = nn.Conv2d(2 * config.fine, config.fine, 3, padding=1)
         self.fine_out = nn.Conv2d(config.fine, 4, 3, padding=1)
-        self._start()
-
-    def _start(self) -> None:
-        """Keep the variance through the layers, and start from no correction at all."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
-        for module in (self.flow, self.fine_out):
+        start(self)
+        for module in (self.flow, self.fine_out):  # no correction at all, at first
             nn.init.zeros_(module.weight)
 
     def forward(
@@ -143,23 +141,6 @@ class UNet(nn.Module):
         detail = torch.cat((coarse, self.fine_stem(pictures)[..., : coarse.shape[-2], : coarse.shape[-1]]), dim=1)
         fine = self.fine_out(functional.relu(self.fine_mix(functional.relu(detail)))).float()
         return Correction(flow, torch.tanh(fine[:, :1]), fine[:, 1:])
-
-
-class Block(nn.Module):
-    """A residual block of two 3x3 convolutions."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        self.scale = nn.Parameter(torch.full((1, width, 1, 1), 0.3))
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return ``x`` and a little more."""
-        return x + self.scale * self.second(functional.relu(self.first(functional.relu(x)), inplace=True))
-
-
-def _blocks(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(Block(width) for _ in range(count)))
 
 
 def look_up(
