@@ -1,4 +1,20 @@
-"""Self-reenactment: the first face of a clip, driven by the clip itself, against the clip (paper 4.2, table 1)."""
+"""Self-reenactment: the first face of a clip, driven by the clip itself, against the clip (paper 4.2, table 1).
+
+Where no avatar can be made of a clip's first frame (a profile, a title), the clip starts with the first of which
+one can, within `SEARCHED` seconds: frame 0 is that one, and ``first`` says which it was.
+
+Names of scores end in the way: nothing for the system under test, ``_analytic`` for the same without its learned
+parts (left out where its pictures are the same), ``_copy`` for frame 0 all the time, ``_ghost`` for half of
+analytic and half of copy, ``_blurred`` for the analytic frame blurred to the learned one's PSNR in the head.
+
+Frame 0 itself is not scored. PSNR (dB) and SSIM are of the whole frame, the head (under the truth's matte), the
+face (hull of the truth's landmarks), and boxes around eyes and mouth. ``lpips_*`` are those of
+`perceptual_scores`, ``sharpness_head`` the gradient energy over the truth's, ``seam_*`` in percent (see
+`seam_error`), ``identity`` the cosine to the person in the true frame. ``landmark_error`` is in percent of the eye
+distance where the head is turned by at most `LARGEST_YAW`; ``still_change`` in levels of 255 where the face does
+not move; ``spread_*`` tell how much Gaussians change (see `parameter_variance`); for the rest see `motion_scores`
+and `opening_errors`.
+"""
 
 from __future__ import annotations
 
@@ -65,20 +81,7 @@ def evaluate_self(
 ) -> Table:
     """Drive frame 0 of every clip by the clip and compare, beside plainer ways to get the frames; a row per clip.
 
-    Where no avatar can be made of a clip's first frame (a profile, a title), the clip starts with the first of which
-    one can, within `SEARCHED` seconds: frame 0 is that one, and ``first`` says which it was.
-
-    Names of scores end in the way: nothing for the system under test, ``_analytic`` for the same without its learned
-    parts (left out where its pictures are the same), ``_copy`` for frame 0 all the time, ``_ghost`` for half of
-    analytic and half of copy, ``_blurred`` for the analytic frame blurred to the learned one's PSNR in the head.
-
-    Frame 0 itself is not scored. PSNR (dB) and SSIM are of the whole frame, the head (under the truth's matte), the
-    face (hull of the truth's landmarks), and boxes around eyes and mouth. ``lpips_*`` are those of
-    `perceptual_scores`, ``sharpness_head`` the gradient energy over the truth's, ``seam_*`` in percent (see
-    `seam_error`), ``identity`` the cosine to the person in the true frame. ``landmark_error`` is in percent of the eye
-    distance where the head is turned by at most `LARGEST_YAW`; ``still_change`` in levels of 255 where the face does
-    not move; ``spread_*`` tell how much Gaussians change (see `parameter_variance`); for the rest see `motion_scores`
-    and `opening_errors`.
+    For the names of the scores see the head of this file.
 
     Args:
         clips: files.

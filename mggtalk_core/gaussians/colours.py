@@ -39,9 +39,8 @@ def point_colours(
     across = _light_across(points, skin.light, model, part)
     colours[count:seen] = (colours[twin] * across[twin]).clamp(max=1.0)
     opacities[count:seen] = opacities[twin]
-    vertex = skin.colours
-    hidden = (model.parts != Part.FACE) & (model.parts != Part.SCALP)
-    vertex[hidden] = inner_colours(model, binding.rest, light)[hidden]
+    outer = (model.parts == Part.FACE) | (model.parts == Part.SCALP)
+    vertex = torch.where(outer[:, None], skin.colours, inner_colours(model, binding.rest, light))
     corners = vertex[model.triangles[points.triangle[seen:].long()]]
     colours[seen:] = (corners * points.barycentric[seen:, :, None]).sum(dim=1)
     opacities[points.labels == int(Label.BACKING)] = BACKING_OPACITY

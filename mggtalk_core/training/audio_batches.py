@@ -52,8 +52,13 @@ def draw_batch(
     speeches: Sequence[Speech], size: int, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator
 ) -> Batch:
     """Draw stretches of speech, as `shares_of` says."""
-    chosen = [speeches[index] for index in rng.choice(len(speeches), size, p=shares_of(speeches))]
+    chosen = chosen_of(speeches, size, rng)
     return batch_of(chosen, [draw_example(speech, net, kinds, rng) for speech in chosen])
+
+
+def chosen_of(speeches: Sequence[Speech], size: int, rng: np.random.Generator) -> list[Speech]:
+    """Return as many speeches, drawn with replacement as `shares_of` says."""
+    return [speeches[index] for index in rng.choice(len(speeches), size, p=shares_of(speeches))]
 
 
 def batch_of(speeches: Sequence[Speech], examples: Sequence[Example]) -> Batch:

@@ -13,7 +13,7 @@ from ..motion.audio_net import MouthNetConfig
 from ..motion.speech_trunk import SpeechTrunk
 from ..progress import OnStep, ignore_steps
 from .audio_augment import Augmentation
-from .audio_batches import Batch, Example, batch_of, draw_example, shares_of
+from .audio_batches import Batch, Example, batch_of, chosen_of, draw_example
 from .audio_data import Speech
 
 VARIANTS = 24
@@ -31,7 +31,7 @@ class HeardExamples:
         self, speeches: Sequence[Speech], size: int, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator
     ) -> Batch:
         """Draw examples as `draw_batch` does, but of `VARIANTS` each and as the trunk hears them."""
-        chosen = [speeches[index] for index in rng.choice(len(speeches), size, p=shares_of(speeches))]
+        chosen = chosen_of(speeches, size, rng)
         return batch_of(chosen, [self._example(speech, net, kinds, int(rng.integers(VARIANTS))) for speech in chosen])
 
     def all_of(self, speech: Speech, net: MouthNetConfig, kinds: Augmentation, on_step: OnStep = ignore_steps) -> Batch:
