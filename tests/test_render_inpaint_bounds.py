@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mggtalk_core.render.inpaint.bounds import ELSEWHERE, INSIDE, bounded
+from mggtalk_core.render.inpaint.bounds import CELL, ELSEWHERE, FAR, INSIDE, NEAR, bounded, found_on_head, solid_cells
 
 
 @pytest.fixture
@@ -40,3 +40,33 @@ def test_fine_detail_may_be_as_strong_as_it_likes(cover):
 def test_half_covered_pixels_are_not_inside():
     held = bounded(np.full((512, 512, 3), 0.5, np.float32), np.full((512, 512), 0.5, np.float32))
     assert held == pytest.approx(np.full_like(held, ELSEWHERE), abs=1e-6)
+
+
+def test_what_is_found_on_the_head_may_be_used(cover):
+    found = found_on_head(solid_cells(cover), np.zeros((2, 128, 128), np.float32), FAR)
+    change = np.full((512, 512, 3), 0.5 * INSIDE, np.float32)
+    assert bounded(change, cover, found)[160:352, 160:352] == pytest.approx(0.5 * INSIDE)
+
+
+def test_nothing_from_beside_the_source_s_head_is_laid_over_the_driven_one(cover):
+    """A flow that leads 200 pixels to the right ends beside the head for its right part only."""
+    flow = np.zeros((2, 256, 256), np.float32)  # on a finer grid than the squares
+    flow[0] = 200.0
+    found = found_on_head(solid_cells(cover), flow, FAR)
+    change = np.full((512, 512, 3), 0.5 * INSIDE, np.float32)
+    held = bounded(change, cover, found)
+    assert held[256, 150] == pytest.approx(0.5 * INSIDE, rel=1e-5)
+    assert held[256, 200:360] == pytest.approx(0.0, abs=1e-6)
+    assert held[256, 400:] == pytest.approx(0.5 * INSIDE)  # off the head nothing is taken back
+    assert np.array_equal(bounded(change, cover, found_on_head(solid_cells(cover), flow, NEAR)), change)
+
+
+def test_a_look_up_ends_where_the_flow_leads(cover):
+    """Half a picture's rise leads from below the head's middle to above it."""
+    solid = np.zeros((128, 128), np.float32)
+    solid[20:40] = 1.0
+    flow = np.zeros((2, 128, 128), np.float32)
+    flow[1] = -50.0 * CELL
+    found = found_on_head(solid, flow, FAR)
+    assert found[72:88] == pytest.approx(1.0)
+    assert found[:68] == pytest.approx(0.0) and found[92:] == pytest.approx(0.0)

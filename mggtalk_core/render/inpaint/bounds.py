@@ -1,13 +1,18 @@
 """How far the whole's network may go: it mends a head that is a little out of place, and should not paint another.
 
 Where a turn shows what the source does not, the network's best guess is a mixture of skin and background. A mixture
-has the smallest error, and looks like a hole.
+has the smallest error, and looks like a hole. The same comes of what it finds in the source beside the head: a wall or
+the sky, laid over a cheek.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
+
+from ...smoothstep import smoothstep
 
 INSIDE, ELSEWHERE = 0.08, 0.25
 """Largest change of a colour well inside the head, and everywhere else; changes of single pixels do not count."""
@@ -17,20 +22,69 @@ CELL = 4
 """Pixels along an edge of the squares that the change is averaged over."""
 RIM = 3
 """Squares along an edge of the window by which the inside keeps off the silhouette."""
+NEAR, FAR = math.radians(5.0), math.radians(15.0)
+"""Turns from the source's view up to which all that the source shows may be used, and from which only its head."""
 
 
 def bounded(
-    change: Float[np.ndarray, "512 512 3"], cover: Float[np.ndarray, "512 512"]
+    change: Float[np.ndarray, "512 512 3"],
+    cover: Float[np.ndarray, "512 512"],
+    found: Float[np.ndarray, "128 128"] | None = None,
 ) -> Float[np.ndarray, "512 512 3"]:
-    """Return a change that keeps within bounds everywhere; ``cover`` is the head's coverage, 0..1."""
+    """Return a change that keeps within bounds everywhere.
+
+    Args:
+        change: what the network adds.
+        cover: the driven head's coverage, 0..1.
+        found: see `found_on_head`; None where the source's own coverage is not known.
+    """
     import cv2
 
-    size = change.shape[0] // CELL, change.shape[1] // CELL
-    largest = np.abs(cv2.resize(change, size[::-1], interpolation=cv2.INTER_AREA)).max(axis=2)
-    solid = (cv2.resize(cover, size[::-1], interpolation=cv2.INTER_AREA) > SOLID).astype(np.float32)
-    inside = cv2.blur(cv2.erode(solid, np.ones((RIM, RIM), np.uint8)), (RIM, RIM))
+    largest = np.abs(_cells(change)).max(axis=2)
+    inside = _inner(solid_cells(cover))
     bound = ELSEWHERE + (INSIDE - ELSEWHERE) * inside
     share = np.minimum(1.0, bound / np.maximum(largest, 1e-6))
+    if found is not None:
+        share *= 1.0 - inside * (1.0 - found)
     if share.min() == 1.0:  # most frames of a head that hardly turns
         return change
     return change * cv2.resize(share, change.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+
+
+def solid_cells(cover: Float[np.ndarray, "512 512"]) -> Float[np.ndarray, "128 128"]:
+    """Return 1 for the squares that a head covers, 0 for the others."""
+    return (_cells(cover) > SOLID).astype(np.float32)
+
+
+def found_on_head(
+    solid: Float[np.ndarray, "128 128"], flow: Float[np.ndarray, "2 h w"], turn: float
+) -> Float[np.ndarray, "128 128"]:
+    """Return for every square how far what the network is shown of the source lies on the source's head, 0..1.
+
+    Args:
+        solid: `solid_cells` of the source's matte.
+        flow: where the source shows each place, relative to where it is driven: x, y in pixels of the crop.
+        turn: of the head from the source's view, radians: while it is small, a rim that lies a little off is mended by
+            what is beside it, and everything counts as found.
+    """
+    import cv2
+
+    across, down = (cv2.resize(each, solid.shape, interpolation=cv2.INTER_AREA) / CELL for each in flow)
+    row, column = np.indices(solid.shape, np.float32)
+    inner = _inner(solid)  # the outermost pixels of a head are mixed with what is behind them
+    found = cv2.remap(inner, column + across, row + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return 1.0 - np.float32(smoothstep(np.float64(turn), NEAR, FAR)) * (1.0 - found)
+
+
+def _inner(solid: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Return what is solid with all that is around it, softly."""
+    import cv2
+
+    return cv2.blur(cv2.erode(solid, np.ones((RIM, RIM), np.uint8)), (RIM, RIM))
+
+
+def _cells(picture: Float[np.ndarray, "512 512 *c"]) -> Float[np.ndarray, "128 128 *c"]:
+    """Return the mean of every square."""
+    import cv2
+
+    return cv2.resize(picture, (picture.shape[1] // CELL, picture.shape[0] // CELL), interpolation=cv2.INTER_AREA)

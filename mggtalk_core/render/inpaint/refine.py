@@ -17,9 +17,10 @@ from ...portrait.portrait import Portrait
 from ...smoothstep import smoothstep
 from ...weights.policy import current_policy
 from ..composite import Layers
-from .bounds import bounded
+from .bounds import bounded, found_on_head, solid_cells
 from .fast import patch_changes, whole_change
-from .guide import DrivenHead, HeadGuide, whole_guide
+from .guide import FLOW, DrivenHead, HeadGuide, whole_guide
+from .interior import kept_dark
 from .networks import Networks, best_precision, load_networks
 from .patches import PLACES, Patch, Place, SourcePatch, alignment, cut, cut_source, facing, moved, paste
 
@@ -40,7 +41,7 @@ def refiner_for(
     if current_policy().commercial_safe:
         return None
     device = device if torch.device(device).type == "cuda" else "cpu"
-    return Refiner(load_networks(), portrait.crop, fit, model, device=device)
+    return Refiner(load_networks(), portrait.crop, fit, model, matte=portrait.matte, device=device)
 
 
 def finished(
@@ -65,13 +66,15 @@ class Refiner:
         fit: HeadFit,
         model: HeadModel,
         *,
+        matte: Float[Tensor, "1 512 512"] | None = None,
         device: torch.device | str = "cpu",
         precision: torch.dtype | None = None,
         plain: bool = False,
     ) -> None:
-        """Prepare what does not change from frame to frame; ``source`` is the portrait's crop.
+        """Prepare what does not change from frame to frame; ``source`` and ``matte`` are the portrait's crop and matte.
 
-        ``precision`` is the machine's best when None; ``plain`` does without compiled loops, as CUDA devices do.
+        Without ``matte`` what the source shows beside its head may end up on the driven one. ``precision`` is the
+        machine's best when None; ``plain`` does without compiled loops, as CUDA devices do.
         """
         self._device, self._precision = torch.device(device), precision or best_precision(device)
         self._fast = self._device.type == "cpu" and not plain
@@ -79,6 +82,7 @@ class Refiner:
         self._networks = {part: self._ready(network) for part, network in networks.items().items()}
         self._source = source[None].float().to(self._device)
         self._picture = picture = _to_numpy(source)
+        self._solid = None if matte is None else solid_cells(matte[0].float().cpu().numpy())
         self._places: dict[str, list[tuple[Place, SourcePatch]]] = {}
         for place in PLACES:
             if place.part in self._networks:
@@ -112,8 +116,7 @@ class Refiner:
         head = self._guide.driven(beta.cpu(), gaze.cpu(), camera.to("cpu"))
         with torch.inference_mode():
             picture = _to_numpy(composite)
-            cover = alpha[0].detach().float().cpu().numpy()
-            change = bounded(self._mended(composite, picture, alpha, layer, head), cover)
+            change = self._mended(composite, picture, alpha, layer, head)
             self._refine("mouth", head, picture, change)
             change = with_grain(change)
             self._refine("eyes", head, picture, change)
@@ -122,16 +125,25 @@ class Refiner:
     def _mended(
         self, composite: Tensor, picture: Float[np.ndarray, "512 512 3"], alpha: Tensor, layer: Tensor, head: DrivenHead
     ) -> Float[np.ndarray, "512 512 3"]:
-        """Return what the whole's network changes; ``picture`` is the composite once more."""
+        """Return what the whole's network changes, within bounds; ``picture`` is the composite once more."""
         network = self._networks.get("whole")
         if network is None:
             return np.zeros_like(picture)
         guide = whole_guide(self._guide, head, alpha, network.config.stem)
+        cover, behind = (each.detach().float().cpu() for each in (alpha, layer))
         if self._fast:
-            cover, behind = (each.detach().float().cpu() for each in (alpha, layer))
-            return whole_change(network, picture, cover, behind, self._picture, guide)
-        pictures = [each[None].float().to(self._device) for each in (composite, alpha, layer)]
-        return _to_numpy(network(*pictures, self._source, guide[None].to(self._device))[0]) - picture
+            change = whole_change(network, picture, cover, behind, self._picture, guide)
+        else:
+            pictures = [each[None].float().to(self._device) for each in (composite, alpha, layer)]
+            change = _to_numpy(network(*pictures, self._source, guide[None].to(self._device))[0]) - picture
+        return bounded(change, cover[0].numpy(), self._found(guide, head))
+
+    def _found(self, guide: Float[Tensor, "12 h w"], head: DrivenHead) -> Float[np.ndarray, "128 128"] | None:
+        """Return where the source's head is what the guide's flow leads to, see `found_on_head`."""
+        if self._solid is None:
+            return None
+        turn = float(head.camera.turned_from(self._guide.source.camera))
+        return found_on_head(self._solid, guide[FLOW].numpy(), turn)
 
     def _refine(
         self,
@@ -152,7 +164,7 @@ class Refiner:
         network, patches = self._networks[part], [patch for _, patch, _ in seen]
         deltas = patch_changes(network, patches) if self._fast else self._plain_changes(network, patches)
         for (place, patch, share), delta in zip(seen, deltas, strict=True):
-            paste(change, place, patch.to_patch, delta, share)
+            paste(change, place, patch.to_patch, kept_dark(delta, patch.guide) if part == "mouth" else delta, share)
 
     def _plain_changes(self, network: nn.Module, patches: list[Patch]) -> list[Float[np.ndarray, "h w 3"]]:
         inputs = ([getattr(patch, name) for patch in patches] for name in ("composite", "source", "guide"))
