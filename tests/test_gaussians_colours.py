@@ -17,8 +17,10 @@ from mggtalk_core.gaussians.inner import (
     part_of,
     profile_colours,
 )
+from mggtalk_core.geometry.interior import vertex_normals
 from mggtalk_core.head.model import gaze_rotations, load_head_model
 from mggtalk_core.head.parts import Part
+from mggtalk_core.head.zbuffer import rasterize_mesh
 from tests.head_samples import model_head
 
 LIT = torch.tensor([0.8, 0.6, 0.5])
@@ -82,6 +84,21 @@ def shaded(head, share):
     left = head.points.positions[: head.points.visible_count, 0] > 0.0
     picture[:, row[left], column[left]] *= share
     return picture
+
+
+def test_the_rim_of_a_face_takes_the_colour_of_what_is_around_it(turned):
+    """A picture that is red where the skin is seen at a grazing angle, and grey elsewhere, makes grey skin."""
+    normals = vertex_normals(turned.binding.rest, turned.model.triangles)
+    camera = turned.points.fit.camera
+    sight = torch.nn.functional.normalize(camera.place - turned.binding.rest, dim=-1)
+    grazed = (normals * sight).sum(dim=-1) < skin.FACING
+    projected = camera.project(turned.binding.rest)
+    _, triangle, _ = rasterize_mesh(projected, turned.model.triangles, 512, 512)
+    rim = (triangle >= 0) & grazed[turned.model.triangles[triangle.clamp(min=0).long()]].all(dim=-1)
+    crop = torch.full((3, 512, 512), 0.5)
+    crop[:, rim] = torch.tensor([1.0, 0.0, 0.0])[:, None]
+    colours = painted(turned, crop)[is_skin(turned.model)]
+    assert float((colours - 0.5).abs().amax(dim=1).quantile(0.98)) < 0.1
 
 
 def test_light_is_the_ratio_of_both_sides_and_dies_out_behind(turned):

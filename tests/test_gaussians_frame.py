@@ -11,12 +11,13 @@ from mggtalk_core.gaussians.calibrate import FLAT, GAIN, REACH, calibrate
 from mggtalk_core.gaussians.colours import LARGEST_OPACITY
 from mggtalk_core.gaussians.frame import frame_gaussians
 from mggtalk_core.gaussians.gaussians import SH_C0
-from mggtalk_core.gaussians.grazing import NEEDLE, STREAK
+from mggtalk_core.gaussians.grazing import FACE_STREAK, STREAK
 from mggtalk_core.gaussians.mirror import Mirror
 from mggtalk_core.gaussians.neighbours import pixel_rows
 from mggtalk_core.gaussians.predict import predict_gaussians, with_motion
 from mggtalk_core.geometry.mirror_plane import MirrorPlane
 from mggtalk_core.geometry.points import Label
+from mggtalk_core.head.hairline import on_ears
 from mggtalk_core.head.model import gaze_rotations
 from mggtalk_core.head.parts import Part
 from mggtalk_core.motion.driven import DrivenPoints
@@ -112,7 +113,7 @@ def test_mirrored_gaussians_are_reflections_of_their_twins(head, avatar, rest):
     kept = torch.ones(points.mirrored_count, dtype=torch.bool)
     kept[avatar.grazing.mirrored - first] = False
     kept &= ~torch.isin(twin, torch.cat(avatar.behind))
-    assert float(kept.float().mean()) > 0.9
+    assert float(kept.float().mean()) > 0.5
     assert torch.equal(rest.opacities[mirrored][kept], rest.opacities[twin][kept])
     children = rest.means[len(points.positions) :]
     assert torch.allclose(children[mirrored], children[twin] * FLIP_X, atol=1e-6)
@@ -135,12 +136,13 @@ def test_the_mirrored_half_is_reflected_in_the_plane_that_its_points_were(head):
         assert torch.allclose(covariances[mirrored], reflection @ covariances[shown] @ reflection, atol=1e-7)
     eye = plane.reflect(torch.tensor([[8.0, 1.0, 6.0]]))
     left = torch.ones(count)
-    tilted.grazing._compiled(left, positions, eye[0])
+    streak = tilted.grazing.streak(points.fit.camera)
+    tilted.grazing._compiled(left, positions, eye[0], streak)
     plain = torch.ones(count)
-    tilted.grazing._plain(plain, positions, eye[0])
+    tilted.grazing._plain(plain, positions, eye[0], streak)
     assert torch.allclose(left, plain, atol=1e-4)
     seen = torch.ones(count)
-    tilted.grazing._plain(seen, positions, plane.reflect(eye)[0])
+    tilted.grazing._plain(seen, positions, plane.reflect(eye)[0], streak)
     assert float(left[first:last].min()) < 0.5
     assert torch.allclose(left[first:last], seen[twin], atol=1e-4)
 
@@ -165,10 +167,25 @@ def test_what_the_picture_shows_stays_and_what_a_turn_draws_out_fades(head, avat
         gap = (pixels[other.clamp(min=0)] - pixels).norm(dim=-1)
         near = torch.minimum(near, torch.where(other >= 0, gap, torch.inf))
     skin = part_of_points(head)[:count] <= int(Part.SCALP)
-    gone = torch.isfinite(near) & (near > 1.2 * NEEDLE) & skin
+    gone = torch.isfinite(near) & (near > 1.2 * 2.0 * STREAK) & skin
     assert int(gone.sum()) > 50 and float(left[:count][gone].max()) < 0.1
-    close = (near < 0.5 * STREAK) & (rest.opacities[:count] > 0) & (left[:count] < 0.5)
+    close = (near < 0.5 * FACE_STREAK) & (rest.opacities[:count] > 0) & (left[:count] < 0.5)
     assert float(close.float().mean()) < 0.002  # these are drawn out along the columns alone
+
+
+def test_the_face_fades_sooner_than_what_its_skin_cannot_stand_in_for(head, avatar):
+    """Of points that a turn draws out alike, cheeks fade and hair and ears stay."""
+    camera, grazing = head.points.fit.camera, avatar.grazing
+    turned = camera.posed(camera.rotation @ axis_rotation(1, torch.tensor(0.5)), camera.translation)
+    rows, limits = grazing.rows, grazing.streak(turned) / avatar.tangents.pixel
+    ears = on_ears(head.points.positions[rows])
+    cheeks = ~ears & (head.points.positions[rows, 2] > -0.4)
+    assert int(cheeks.sum()) > 100 and int(ears.sum()) > 100
+    on_mesh = head.points.triangle[rows] >= 0
+    assert limits[cheeks & on_mesh].numpy() == pytest.approx(FACE_STREAK, rel=1e-5)
+    # This person's ears are not quite where the mean head has them.
+    assert limits[ears].quantile(0.1).item() == pytest.approx(STREAK, rel=1e-5)
+    assert grazing.streak(camera).numpy() == pytest.approx(STREAK * avatar.tangents.pixel, rel=1e-5)
 
 
 def test_shut_lids_hide_the_eyeballs_and_open_lids_show_them(head, avatar, rest):

@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..geometry.points import HeadPoints, Label
+from ..head.hairline import on_ears
+from ..head.model import HeadModel
 from ..head.parts import Part
 from ..motion.deform import Binding, deform, model_vertices
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from ..portrait.parsing import Label as Parsed
 from ..portrait.portrait import Portrait
 from ..record import Record
 from .aperture import Aperture, aperture_of
@@ -100,7 +103,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         apertures=apertures,
         behind=behind,
         mirror=mirror,
-        grazing=_grazing(points, tangents, mirror, part),
+        grazing=_grazing(portrait, points, binding.model, tangents.pixel, mirror),
         rims=rims_of(portrait, points, colours),
         cheeks=_cheeks(points, binding),
         colours=torch.cat((colours, colours[:seen])),
@@ -109,10 +112,14 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
     )
 
 
-def _grazing(points: HeadPoints, tangents: Tangents, mirror: Mirror, part: Int[Tensor, "n"]) -> Grazing:
+def _grazing(portrait: Portrait, points: HeadPoints, model: HeadModel, pixel: float, mirror: Mirror) -> Grazing:
     """Find what may streak of skin and hair; eyes and teeth lie too deep to be turned to the front."""
-    rows = torch.nonzero(part[: points.visible_count] <= int(Part.SCALP)).squeeze(-1)
-    return grazing_of(points, rows, mirror, tangents.pixel)
+    triangle = points.triangle[: points.visible_count]
+    rows = torch.nonzero(part_of(model, triangle) <= int(Part.SCALP)).squeeze(-1)
+    column, row = points.pixel[rows].long().unbind(-1)
+    place = (model.mean[model.triangles[triangle[rows].clamp(min=0)]] * points.barycentric[rows, :, None]).sum(dim=1)
+    face = (portrait.labels[row, column] == int(Parsed.FACE)) & (triangle[rows] >= 0) & ~on_ears(place)
+    return grazing_of(points, rows, face, mirror, pixel)
 
 
 def _cheeks(points: HeadPoints, binding: Binding) -> Int[Tensor, "k"]:

@@ -6,11 +6,12 @@ neighbours, would make needles of the rim's colour. So it fades there, and the h
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
@@ -22,8 +23,14 @@ from .compiled import loops_may
 from .mirror import Mirror
 from .neighbours import pixel_rows
 
-STREAK, NEEDLE = 3.0, 6.0
-"""Distance in pixels of what were neighbouring pixels, from which a point begins to fade, and at which it is gone."""
+STREAK, FACE_STREAK = 3.0, 1.5
+"""Distance in pixels of what were neighbouring pixels from which a point begins to fade; at twice this it is gone.
+
+Once the head has turned, the skin of the face fades sooner than hair and ears: the head model's skin under it is much
+the same, while the rim of a cheek, drawn out, is a dark and jagged line.
+"""
+NEAR, FAR = math.radians(5.0), math.radians(15.0)
+"""Turns from the source's view between which the face's limit falls: before, it is expressions that stretch skin."""
 
 
 @dataclass(frozen=True)
@@ -40,55 +47,74 @@ class Grazing(Record):
     """Place of that twin in ``rows``."""
     mirror: Mirror
     """What made the mirrored points."""
+    face: Bool[Tensor, "k"]
+    """Which of ``rows`` are skin of the face."""
     pixel: float
     """Distance of neighbouring pixels on a surface that faces the source's camera, units."""
+    source: Camera
 
     def fade(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], camera: Camera) -> None:
         """Multiply the ``factor`` of every point, in place, by what the turn to ``camera`` leaves of it: 1 or less."""
-        eye = camera.place.to(positions)
-        (self._compiled if loops_may(factor, positions, eye) else self._plain)(factor, positions, eye)
+        eye, streak = camera.place.to(positions), self.streak(camera)
+        fade = self._compiled if loops_may(factor, positions, eye) else self._plain
+        fade(factor, positions, eye, streak)
 
-    def _compiled(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], eye: Float[Tensor, "3"]) -> None:
+    def streak(self, camera: Camera) -> Float[Tensor, "k"]:
+        """Return how far from its neighbours each of ``rows`` begins to fade, units."""
+        turned = smoothstep(camera.turned_from(self.source), NEAR, FAR).to(self.rows.device)
+        return self.pixel * torch.where(self.face, STREAK + (FACE_STREAK - STREAK) * turned, STREAK).float()
+
+    def _compiled(
+        self,
+        factor: Float[Tensor, "n"],
+        positions: Float[Tensor, "n 3"],
+        eye: Float[Tensor, "3"],
+        streak: Float[Tensor, "k"],
+    ) -> None:
         from .kernels import fade
 
         rows, neighbours, center = self.rows.numpy(), self.neighbours.numpy(), tuple(eye.numpy())
-        limits = tuple(np.float32(self.pixel * pixels) for pixels in (STREAK, NEEDLE - STREAK))
         seen = rows, np.arange(len(rows)), np.eye(3, dtype=np.float32)
         mirrored = self.mirrored.numpy(), self.twin.numpy(), self.mirror.vectors.numpy()
         for points, origin, mirror in (seen, mirrored):
-            fade(points, origin, rows, neighbours, mirror, center, limits, positions.numpy(), factor.numpy())
+            fade(points, origin, rows, neighbours, mirror, center, streak.numpy(), positions.numpy(), factor.numpy())
 
-    def _plain(self, factor: Float[Tensor, "n"], positions: Float[Tensor, "n 3"], eye: Float[Tensor, "3"]) -> None:
+    def _plain(
+        self,
+        factor: Float[Tensor, "n"],
+        positions: Float[Tensor, "n 3"],
+        eye: Float[Tensor, "3"],
+        streak: Float[Tensor, "k"],
+    ) -> None:
         gaps = positions[self.neighbours] - positions[self.rows]
-        factor[self.rows] *= self._left(gaps, positions[self.rows], eye)
+        factor[self.rows] *= _left(gaps, positions[self.rows], eye, streak)
         reflected = self.mirror.reflect_vectors(gaps[:, :, self.twin])
-        factor[self.mirrored] *= self._left(reflected, positions[self.mirrored], eye)
-
-    def _left(
-        self, gaps: Float[Tensor, "2 2 k 3"], positions: Float[Tensor, "k 3"], eye: Float[Tensor, "3"]
-    ) -> Float[Tensor, "k"]:
-        sight = normalize(eye - positions, dim=-1)
-        across = gaps - (gaps * sight).sum(dim=-1, keepdim=True) * sight
-        return 1.0 - smoothstep(_alone(across) / self.pixel, STREAK, NEEDLE)
+        factor[self.mirrored] *= _left(reflected, positions[self.mirrored], eye, streak[self.twin])
 
 
-def grazing_of(points: HeadPoints, rows: Int[Tensor, "k"], mirror: Mirror, pixel: float) -> Grazing:
+def grazing_of(
+    points: HeadPoints, rows: Int[Tensor, "k"], face: Bool[Tensor, "k"], mirror: Mirror, pixel: float
+) -> Grazing:
     """Find those of the visible points ``rows`` whose neighbours lie far from them in space, on both sides.
 
-    ``pixel`` is the distance of neighbouring pixels on a surface that faces the camera, in units.
+    ``face`` tells which of them are skin of the face; ``pixel`` is the distance of neighbouring pixels on a surface
+    that faces the camera, in units.
     """
     grid = pad(pixel_rows(points), (1, 1, 1, 1), value=-1)
     column, row = (points.pixel[rows].long() + 1).unbind(-1)
     beside = [[grid[row + dy * s, column + dx * s] for s in (1, -1)] for dx, dy in ((1, 0), (0, 1))]
     neighbours = torch.stack([torch.stack(pair) for pair in beside])
     neighbours = torch.where(neighbours >= 0, neighbours, rows)
-    steep = _alone(points.positions[neighbours] - points.positions[rows]) > STREAK * pixel
-    rows, neighbours = rows[steep], neighbours[..., steep]
+    gaps = points.positions[neighbours] - points.positions[rows]
+    steep = _alone(gaps) > pixel * torch.where(face, FACE_STREAK, STREAK)
+    rows, neighbours, face = rows[steep], neighbours[..., steep], face[steep]
     place = torch.full((points.visible_count,), -1, dtype=torch.long, device=rows.device)
     place[rows] = torch.arange(len(rows), device=rows.device)
     twin = place[points.mirror_of.long()]
     mirrored = torch.nonzero(twin >= 0).squeeze(-1)
-    return Grazing(rows, neighbours, mirrored + points.visible_count, twin[mirrored], mirror, pixel)
+    return Grazing(
+        rows, neighbours, mirrored + points.visible_count, twin[mirrored], mirror, face, pixel, points.fit.camera
+    )
 
 
 def _alone(gaps: Float[Tensor, "2 2 k 3"]) -> Float[Tensor, "k"]:
@@ -100,3 +126,12 @@ def _alone(gaps: Float[Tensor, "2 2 k 3"]) -> Float[Tensor, "k"]:
     before, behind = length.unbind(1)
     nearer = torch.where((before > 0) & (behind > 0), torch.minimum(before, behind), torch.maximum(before, behind))
     return nearer.amax(dim=0)
+
+
+def _left(
+    gaps: Float[Tensor, "2 2 k 3"], positions: Float[Tensor, "k 3"], eye: Float[Tensor, "3"], streak: Float[Tensor, "k"]
+) -> Float[Tensor, "k"]:
+    """Return what is left of points that an ``eye`` sees so far from their neighbours."""
+    sight = normalize(eye - positions, dim=-1)
+    across = gaps - (gaps * sight).sum(dim=-1, keepdim=True) * sight
+    return 1.0 - smoothstep(_alone(across) / streak, 1.0, 2.0)

@@ -161,12 +161,12 @@ def _seen_gap(positions, here, there, sight):  # noqa: ANN001, ANN202
 
 
 @compiled(fastmath=_FAST)
-def fade(points, origin, rows, neighbours, mirror, eye, limits, positions, factor):  # noqa: ANN001, ANN201
+def fade(points, origin, rows, neighbours, mirror, eye, streak, positions, factor):  # noqa: ANN001, ANN201
     """Multiply the ``factor`` of some ``points`` by what a turn leaves of them; see `Grazing`.
 
     ``origin`` says for each of them which column of ``rows`` [K] and ``neighbours`` [2,2,K] it has its gaps from, and
-    ``mirror`` [3,3] leads from the points' directions to those of the gaps; ``eye`` is the camera's place, ``limits``
-    are the distance from which points fade, and over which.
+    ``mirror`` [3,3] leads from the points' directions to those of the gaps; ``eye`` is the camera's place, ``streak``
+    [K] the distance from which points fade, and over which.
     """
     for i in range(len(points)):
         k, point = origin[i], points[i]
@@ -178,5 +178,5 @@ def fade(points, origin, rows, neighbours, mirror, eye, limits, positions, facto
             behind = _seen_gap(positions, rows[k], neighbours[axis, 1, k], sight)
             both = (before > _ZERO) & (behind > _ZERO)
             farthest = max(farthest, min(before, behind) if both else max(before, behind))
-        t = min(max((farthest - limits[0]) / limits[1], _ZERO), _ONE)
+        t = min(max(farthest / streak[k] - _ONE, _ZERO), _ONE)
         factor[point] *= _ONE - t * t * (F(3) - F(2) * t)

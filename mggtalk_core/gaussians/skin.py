@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import grid_sample, max_pool2d
+from torch.nn.functional import grid_sample, max_pool2d, normalize
 
+from ..geometry.interior import vertex_normals
+from ..head.camera import Camera
 from ..head.hairline import above_hairline, on_ears
 from ..head.head_fit import HeadFit
 from ..head.model import HeadModel
@@ -22,6 +24,8 @@ from ..portrait.portrait import CROP_SIZE, Portrait
 
 SEEN_DEPTH = 0.01
 """A vertex within 1 mm behind the front surface counts as seen."""
+FACING = 0.3
+"""Cosine to the camera from which a vertex counts: at the rim of a face skin takes the colour of what is around it."""
 MATTE_EROSION = 9
 """Width in pixels of the window that keeps colours clear of the soft edge of the head."""
 LASH_REACH = 0.06
@@ -60,7 +64,7 @@ def skin_of(portrait: Portrait, model: HeadModel, fit: HeadFit, rest: Float[Tens
     colour of the hair alone, if there is hair: skin does not run into it.
     """
     projected = fit.camera.project(rest)
-    known = _seen(portrait, model, rest, projected) & ~_contaminated(model, rest)
+    known = _seen(portrait, model, projected) & _facing(model, rest, fit.camera) & ~_contaminated(model, rest)
     column, row = projected[:, :2].long().clamp(0, CROP_SIZE - 1).unbind(-1)
     hairy = known & (portrait.labels[row, column] == Label.HAIR)
     colours = sample_picture(portrait.crop, projected[:, :2]) * known[:, None]
@@ -97,9 +101,13 @@ def _is_skin(model: HeadModel) -> Bool[Tensor, "vertices"]:
     return (model.parts == Part.FACE) | (model.parts == Part.SCALP)
 
 
-def _seen(
-    portrait: Portrait, model: HeadModel, rest: Float[Tensor, "vertices 3"], projected: Float[Tensor, "vertices 3"]
-) -> Bool[Tensor, "vertices"]:
+def _facing(model: HeadModel, rest: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "vertices"]:
+    """Tell which vertices the camera sees at more than a grazing angle, whatever may lie before them."""
+    normals = vertex_normals(rest, model.triangles)
+    return (normals * normalize(camera.place.to(rest) - rest, dim=-1)).sum(dim=-1) > FACING
+
+
+def _seen(portrait: Portrait, model: HeadModel, projected: Float[Tensor, "vertices 3"]) -> Bool[Tensor, "vertices"]:
     """Tell which skin vertices the picture shows, away from the silhouette."""
     depth, _, _ = rasterize_mesh(projected, model.triangles, CROP_SIZE, CROP_SIZE)
     column, row = projected[:, :2].long().unbind(-1)
