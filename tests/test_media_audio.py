@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mggtalk_core.errors import InputError
 from mggtalk_core.media import audio
 from mggtalk_core.media.audio import read_sound, resample, to_mono
+from mggtalk_core.media.polyphase import polyphase, tap_by_tap
 from mggtalk_core.media.sound import Sound
 
 
@@ -182,6 +183,21 @@ def test_resampling_in_pieces_equals_resampling_at_once(monkeypatch):
     at_once = resample(Sound(noise, 16000), 44100).samples.numpy()
     assert converted.shape == at_once.shape
     assert np.abs(converted - at_once).max() < 1e-6
+
+
+@pytest.mark.parametrize(("up", "down"), [(320, 441), (160, 441), (1, 3), (2, 1), (640, 441), (441, 160), (500, 501)])
+@pytest.mark.parametrize("count", [1, 440, 5000])
+def test_resampling_as_a_product_of_matrices_equals_tap_by_tap(up, down, count):
+    noise = np.random.default_rng(count).normal(size=count).astype(np.float32)
+    product, taps = polyphase(noise, up, down), tap_by_tap(noise, up, down)
+    assert product.shape == taps.shape
+    # Some hundred products in single precision of numbers of size 1.
+    assert np.abs(product - taps).max() < 1e-5
+
+
+def test_rates_with_little_in_common_go_tap_by_tap():
+    noise = np.random.default_rng(0).normal(size=3000).astype(np.float32)
+    np.testing.assert_array_equal(polyphase(noise, 2000, 5507), tap_by_tap(noise, 2000, 5507))
 
 
 def test_high_tones_do_not_fold():

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from .polyphase import FILTER_PERIODS, polyphase
 from .sound import Sound
 
 if TYPE_CHECKING:
@@ -26,12 +27,7 @@ RATES = range(1000, 768_001)
 LARGEST_SHIFT = 10.0
 """Seconds up to which sound that starts before or after the picture is shifted into its place."""
 CHUNK_SECONDS = 10.0
-"""Sound is resampled in pieces of this length, so that long sound needs no second copy in float64."""
-
-FILTER_PERIODS = 32
-"""Half the length of the resampling filter in periods of the lower rate."""
-CUTOFF = 0.92
-"""Edge of the passband over the lower of the two Nyquist rates: what the filter's slope needs to let nothing fold."""
+"""Sound is resampled in pieces of this length, so that long sound needs no second copy."""
 
 
 def read_sound(path: str | os.PathLike[str]) -> Sound:
@@ -80,17 +76,14 @@ def resample(sound: Sound, rate: int) -> Sound:
 
 def _resample_channel(samples: np.ndarray, rate: int, output: np.ndarray, output_rate: int) -> None:
     """Fill ``output`` piece by piece; pieces begin on whole periods of both rates, so their seams do not show."""
-    from scipy.signal import firwin, resample_poly
-
     common = math.gcd(rate, output_rate)
     up, down = output_rate // common, rate // common
     reach = FILTER_PERIODS * max(up, down)
-    taps = firwin(2 * reach + 1, CUTOFF / max(up, down), window=("kaiser", 10.0))
     margin = down * math.ceil(reach / (up * down) + 1)
     step = down * math.ceil(CHUNK_SECONDS * rate / down)
     for start in range(0, len(samples), step):
         first = max(0, start - margin)
-        piece = resample_poly(samples[first : start + step + margin], up, down, window=taps)
+        piece = polyphase(samples[first : start + step + margin], up, down)
         piece = piece[(start - first) // down * up :]
         place = slice(start // down * up, min(len(output), (start + step) // down * up))
         output[place] = piece[: place.stop - place.start]
