@@ -70,6 +70,14 @@ def test_a_late_curve_has_a_positive_lag(lag):
     assert estimated_offset(moved(truth, lag), truth, FPS) == pytest.approx(lag / FPS)
 
 
+def test_a_far_offset_needs_a_better_fit_than_a_near_one():
+    truth = babble(400)
+    for share, offset in ((1.2, 0.0), (2.0, 0.32)):
+        both = truth + share * moved(truth, 8)  # fits by 1 over and by share over the root of 1 + share squared
+        both[:8] = truth[:8]
+        assert estimated_offset(both, truth, FPS) == pytest.approx(offset)
+
+
 def test_an_offset_that_is_not_clear_is_none():
     assert estimated_offset(babble(200, 1), babble(200, 1) + 0.0, FPS) == 0.0
     assert estimated_offset(np.zeros(200), babble(200), FPS) == 0.0

@@ -85,12 +85,12 @@ def evaluate_audio(
     """Let the sound of every clip move a mouth and compare it with the speaker's own; a row per clip.
 
     Before anything is scored the sound is moved to where the list says that it belongs (``offset_from`` list), or to
-    where energy and recognised phonemes, neither of them the system under test, fit the lips clearly better
-    (estimated). ``correlation`` and ``lag`` (frames, + late) compare the opening of the driving curve with the gap
-    between the real inner lips over the eye distance; ``rendered_correlation`` and ``rendered_lag`` the opening tracked
-    in rendered frames; ``lmd`` is in percent of the eye distance. Bilabials and open vowels come from a transcript
-    where there is one, closures from the real lips. Columns that end in ``_energy``, ``_phonemes`` and ``_constant``
-    are the baselines', ``_copy`` is the first frame's, ``_truth`` the real mouth's own.
+    where energy and recognised phonemes, neither of them the system under test, fit the lips best, far away only where
+    they fit much better (estimated). ``correlation`` and ``lag`` (frames, + late) compare the opening of the driving
+    curve with the gap between the real inner lips over the eye distance; ``rendered_correlation`` and ``rendered_lag``
+    the opening tracked in rendered frames; ``lmd`` is in percent of the eye distance. Bilabials and open vowels come
+    from a transcript where there is one, closures from the real lips. Columns that end in ``_energy``, ``_phonemes``
+    and ``_constant`` are the baselines', ``_copy`` is the first frame's, ``_truth`` the real mouth's own.
 
     Args:
         clips: files with sound.

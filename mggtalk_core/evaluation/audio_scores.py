@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from .audio_transcripts import BILABIALS, OPEN_VOWELS, SpokenSound
 from .tables import Row
@@ -20,8 +20,8 @@ CLOSED = 0.03
 """Gap between the inner lips, over the eye distance, up to which lips count as closed."""
 LARGEST_LAG = 0.4
 """Seconds within which a lag between sound and picture is looked for."""
-CLEAR_LAG = 0.08
-"""How much better a curve must correlate at another lag than at none, before the sound is moved."""
+DOUBT = 1.0
+"""Correlation that must be gained for each second by which a sound is moved: most clips are in step."""
 SETTLING = 0.2
 """Seconds after the beginning of a silence in which the mouth may still close."""
 TOLERANCE = 0.04
@@ -54,20 +54,28 @@ def best_lag(curve: Curve, truth: Curve, fps: float) -> tuple[int, float]:
 
     Positive: the curve follows the truth. (0, NaN) where there is no correlation.
     """
-    reach = round(LARGEST_LAG * fps)
-    lags = sorted(range(-reach, reach + 1), key=abs)  # of equals the smallest
-    values = [correlation(moved(curve, -lag), truth) for lag in lags]
+    lags, values = _correlations(curve, truth, fps)
     if not np.isfinite(values).any():
         return 0, math.nan
     best = int(np.nanargmax(values))
-    return lags[best], values[best]
+    return int(lags[best]), float(values[best])
 
 
 def estimated_offset(curve: Curve, truth: Curve, fps: float) -> float:
-    """Return by how many seconds a clip's sound comes late, from a curve of the sound; 0 where that is not clear."""
-    lag, value = best_lag(curve, truth, fps)
-    now = correlation(curve, truth)
-    return lag / fps if math.isfinite(value) and value - (0.0 if math.isnan(now) else now) > CLEAR_LAG else 0.0
+    """Return by how many seconds a clip's sound comes late, from a curve of the sound.
+
+    That is the lag with the highest correlation less `DOUBT` for each second of it; 0 where there is no correlation.
+    """
+    lags, values = _correlations(curve, truth, fps)
+    judged = values - DOUBT * np.abs(lags) / fps
+    return float(lags[int(np.nanargmax(judged))]) / fps if np.isfinite(judged).any() else 0.0
+
+
+def _correlations(curve: Curve, truth: Curve, fps: float) -> tuple[Int[np.ndarray, "L"], Float[np.ndarray, "L"]]:
+    """Return the lags in frames within `LARGEST_LAG`, the smallest first, and the correlation at each."""
+    reach = round(LARGEST_LAG * fps)
+    lags = np.array(sorted(range(-reach, reach + 1), key=abs))
+    return lags, np.array([correlation(moved(curve, -lag), truth) for lag in lags])
 
 
 def spoken_scores(curve: Curve, fps: float, sounds: list[SpokenSound]) -> Row:
