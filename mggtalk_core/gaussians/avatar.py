@@ -26,6 +26,7 @@ from .gaussians import SH_C0
 from .grazing import Grazing, grazing_of
 from .inner import is_mouth, part_of
 from .mirror import Mirror
+from .neck import Neck, neck_of
 from .neighbours import Tangents, surface_tangents
 from .rims import Rims, rims_of
 
@@ -65,6 +66,8 @@ class Avatar(Record):
     """Skin at the rim, which streaks when it turns to the front."""
     rims: Rims
     """The rim of the head, into which the background shines."""
+    neck: Neck
+    """What a far turn twists."""
     cheeks: Int[Tensor, "k"]
     """Rows of the backing beside the mouth, whose inner side shows when it opens."""
     colours: Float[Tensor, "g 3"]
@@ -105,6 +108,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         mirror=mirror,
         grazing=_grazing(portrait, points, binding.model, tangents.pixel, mirror),
         rims=rims_of(portrait, points, colours),
+        neck=neck_of(portrait, points),
         cheeks=_cheeks(points, binding),
         colours=torch.cat((colours, colours[:seen])),
         opacities=torch.cat((opacities, opacities[:seen])),

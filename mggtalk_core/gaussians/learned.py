@@ -52,11 +52,15 @@ class LearnedSequence(AnalyticSequence):
 
     def frame(self, index: int, view: Camera | None = None) -> Gaussians:
         """Return the canonical Gaussians of one frame, as ``view`` will see them; for every side when None."""
-        beta, gaze, camera = self.motion.beta[index], self.motion.gaze[index], view or self.camera(index)
+        pose = self.camera(index)
+        return self.avatar.neck.twisted(self._driven(index, view or pose, every_side=view is None), pose)
+
+    def _driven(self, index: int, camera: Camera, *, every_side: bool) -> Gaussians:
+        beta, gaze = self.motion.beta[index], self.motion.gaze[index]
         if self.networks is None:
-            return driven_gaussians(self.avatar, beta, gaze, camera, self.displacement, view is None)
+            return driven_gaussians(self.avatar, beta, gaze, camera, self.displacement, every_side)
         switches = self.networks.config.switches
-        head = driven_head(self.avatar, self.cells, beta, gaze, camera, self.displacement, switches, view is None)
+        head = driven_head(self.avatar, self.cells, beta, gaze, camera, self.displacement, switches, every_side)
         return dense_in_place(head, self.networks.offsets(self.features, head))
 
 

@@ -39,8 +39,9 @@ class AnalyticSequence:
 
     def frame(self, index: int, view: Camera | None = None) -> Gaussians:
         """Return the canonical Gaussians of one frame, as ``view`` will see them; for every side when None."""
-        beta, gaze = self.motion.beta[index], self.motion.gaze[index]
-        return frame_gaussians(self.avatar, beta, gaze, view or self.camera(index), every_side=view is None)
+        beta, gaze, pose = self.motion.beta[index], self.motion.gaze[index], self.camera(index)
+        made = frame_gaussians(self.avatar, beta, gaze, view or pose, every_side=view is None)
+        return self.avatar.neck.twisted(made, pose)
 
     def camera(self, index: int) -> Camera:
         """Return the camera of one frame; it carries the head's pose."""
