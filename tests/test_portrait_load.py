@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mggtalk_core.errors import InputError, WeightsError
 from mggtalk_core.portrait import parsing
+from mggtalk_core.portrait.background import torso_background
 from mggtalk_core.portrait.face_frame import FaceFrame
 from mggtalk_core.portrait.load import load_portrait
 from mggtalk_core.portrait.parsing import Label
@@ -111,6 +112,20 @@ def test_background_keeps_nothing_of_the_head(portrait: Portrait) -> None:
         return float((rows[:, 1:, 1:] - rows[:, :-1, :-1]).abs().mean(dim=0)[head[1:, 1:]].mean())
 
     assert detail(portrait.background) < 0.25 * detail(portrait.crop)
+
+
+def test_nothing_is_left_hanging_in_the_place_of_the_head(portrait: Portrait, frame: FaceFrame) -> None:
+    """A gap in the matte, as between strands, that the picture fills with green: far from the head's edge it goes."""
+    parsed = np.zeros((6, 512, 512), np.float32)
+    parsed[Label.HAIR], parsed[Label.BACKGROUND] = portrait.matte[0], 1.0 - portrait.matte[0]
+    crop, matte = portrait.crop.permute(1, 2, 0).numpy().copy(), portrait.matte[0].numpy().copy()
+    gap = np.s_[140:172, 256:288]
+    assert matte[gap].min() > 0.95
+    crop[gap], matte[gap], parsed[:, *gap] = (0.0, 1.0, 0.0), 0.0, np.eye(6)[Label.BACKGROUND][:, None, None]
+    layer = torso_background(crop, matte, parsed, frame, np.ones((512, 512), bool))
+    around = layer[120:192, 236:308].reshape(-1, 3)
+    assert float(np.abs(layer[156, 272] - np.median(around, axis=0)).max()) < 0.1
+    assert float((layer[gap][..., 1] - layer[gap][..., 0]).max()) < 0.3
 
 
 def test_neck_goes_on_behind_the_chin(portrait: Portrait, frame: FaceFrame) -> None:

@@ -14,6 +14,9 @@ from .parsing import Label
 _WIDEST_NECK = 1.15
 """Skin farther than so many times half the neck's width from its middle is shoulder or collar."""
 
+_ISLAND = 0.004
+"""Pieces up to this share of the crop that stand alone in the head's place are filled with it."""
+
 
 def torso_background(
     crop: np.ndarray, matte: np.ndarray, probabilities: np.ndarray, frame: FaceFrame, inside: np.ndarray
@@ -27,11 +30,11 @@ def torso_background(
     hole = _head_hole(probabilities, matte, frame)
     visible = _visible_below_jaw(probabilities, frame)
     neck = visible & (person > 0.9)
+    seen = _without_islands(inside & (~hole | visible), frame)
     shape = _torso_shape(person, matte, hole, neck, neck & (probabilities[Label.BODY] > 0.9), frame)
-    behind = _filled(crop, _enough(inside & ~hole & (probabilities[Label.BACKGROUND] > 0.9), inside & ~hole))
+    behind = _filled(crop, _enough(seen & ~hole & (probabilities[Label.BACKGROUND] > 0.9), inside & ~hole))
     torso = _filled(crop, _enough(inside & (person > 0.9) & (~hole | neck), inside))
     layered = torso * shape[..., None] + behind * (1.0 - shape[..., None])
-    seen = (inside & (~hole | visible)).astype(np.float32)
     # The seam is softened inwards, so that nothing of the head comes back.
     kept = np.clip(2.0 * _soft(seen, 2.0) - 1.0, 0.0, 1.0)[..., None] * inside[..., None]
     return np.clip(crop * kept + layered * (1.0 - kept), 0.0, 1.0).astype(np.float32)
@@ -46,6 +49,15 @@ def _head_hole(p: np.ndarray, matte: np.ndarray, frame: FaceFrame) -> np.ndarray
     perhaps = (p[[Label.HAIR, Label.FACE, Label.OTHER]].sum(axis=0) > 0.15) & (v < frame.chin)
     near = _grown(matte > 0.5, 0.06)
     return _grown((matte > 0.02) | (perhaps & near), 0.02) & (hair_ramp(frame, v) > 0.98)
+
+
+def _without_islands(seen: np.ndarray, frame: FaceFrame) -> np.ndarray:
+    """Return what is seen beside the head without small pieces above the chin: mostly hair, left hanging in the air."""
+    import cv2
+
+    _, v = frame.coordinates(seen.shape[0])
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(seen.astype(np.uint8))
+    return seen & ((stats[:, cv2.CC_STAT_AREA] > _ISLAND * seen.size)[pieces] | (v > frame.chin))
 
 
 def _enough(known: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
