@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mggtalk_core.render.inpaint.guide import CHANNELS, SOURCE_CHANNELS, HeadGuide
-from mggtalk_core.render.inpaint.interior import PALER, SHOWN, kept_dark
+from mggtalk_core.render.inpaint.interior import PALER, SHOWN, WIDE, kept_dark
 from mggtalk_core.render.inpaint.networks import Networks
 from mggtalk_core.render.inpaint.patches import MOUTH, alignment, cut, cut_source
 from mggtalk_core.render.inpaint.refine import GRAIN, Refiner
@@ -63,6 +63,17 @@ def test_the_bound_comes_with_the_teeth_that_the_source_shows():
     assert kept_dark(change, guide_of(shown=SHOWN[0])) is change
     half = kept_dark(change, guide_of(shown=sum(SHOWN) / 2.0))
     assert half[72, 64, 1] == pytest.approx((0.4 + PALER) / 2.0, abs=1e-5)
+
+
+def test_the_bound_comes_with_the_width_of_the_opening():
+    change, guide = plain(0.4, 0.4, 0.4), guide_of()
+    tongue = guide[CHANNELS.index("soft")]
+    tongue *= WIDE[0] / tongue.mean()  # as small, spread thinly
+    assert kept_dark(change, guide) is change
+    tongue[:] = 0.0
+    tongue[26:36, 26:38] = 1.0
+    tongue[0, :4] = (sum(WIDE) / 2.0 * CELLS**2 - tongue.sum()) / 4.0  # far away, so that it is half way exactly
+    assert kept_dark(change, guide)[62, 64, 1] == pytest.approx((0.4 + PALER) / 2.0, abs=1e-5)
 
 
 def test_single_pixels_may_turn_as_pale_as_they_like():
