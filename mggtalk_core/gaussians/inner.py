@@ -23,10 +23,10 @@ CAVITY_DEPTH = 0.45
 CAVITY_FLOOR: dict[Part, float] = {
     Part.MOUTH_SOCKET: 0.15,
     Part.GUMS: 0.25,
-    Part.TEETH: 0.35,
+    Part.TEETH: 0.12,
     Part.TONGUE: 0.55,
 }
-"""Tongue and teeth are moist and catch what light there is; the socket behind them is nearly black."""
+"""A tongue is moist and catches what light there is; the socket and the teeth beside it are nearly black."""
 FULL_COLOUR = 0.25
 """Saturation of the face from which the mouth has its full colour: statues and grey pictures have grey mouths."""
 PROFILE_BINS = 24
