@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..motion.audio_net import NET_RATE, MouthNet, together
+from ..motion.audio_net import NET_RATE, MouthNet, MouthNetConfig, together
 from ..motion.audio_net_file import write_net
 from ..motion.mouth_shapes import OPENING, OUTPUTS
 from ..progress import OnStep, ignore_steps
@@ -18,21 +18,19 @@ from .audio_augment import GENTLE, LIGHT
 from .audio_clips import SpokenClip, fold_of, for_scoring, for_training, gather_clips
 from .audio_data import Speech, speech_from_capture
 from .audio_heard import HeardExamples
-from .audio_lag import UNPROVEN_TRUST, Lag, estimate_lag
+from .audio_lag import UNPROVEN_TRUST, Lag, anchored, estimate_lag
 from .audio_reader import fit_reader
 from .audio_synthetic import synthetic_speech
 from .audio_train import AudioTraining, Material, predict, train_net
 from .audio_trunk import load_trunk
 
-MEMBERS, LISTENERS = 2, 4
-"""Nets that are averaged in the end: the members hear the spectrum, the listeners what a trunk that knows many more
-voices makes of it, and the two err on different clips. Every other one hears voices and rooms that are changed less:
-those follow studio speech better, the others speech in the wild."""
+MEMBERS, LISTENERS = 2, 2
+"""Nets that are averaged in the end, with a reader: the members hear the spectrum, listeners and reader what a trunk
+that knows many more voices makes of it, and they err on different clips. Every other one hears voices and rooms that
+are changed less: those follow studio speech better, the others speech in the wild."""
 LIGHT_DROPOUT = 0.15
 LAG_FOLDS = 3
 LAG_ROUNDS = 2
-LAG_STEPS = 220
-"""Steps of the nets that only have to tell the lags."""
 SYNTHETIC_SENTENCES = 180
 
 Report = dict[str, Any]
@@ -60,15 +58,15 @@ class AudioOptions:
 def train_audio(options: AudioOptions, output: str | os.PathLike[str], *, on_step: OnStep = ignore_steps) -> Report:
     """Train the mouth net, write it to ``output`` and return a report.
 
-    The lags between sound and picture are estimated first, with nets that have not heard the clip; then the nets of
+    The lags between sound and picture are estimated first, with readers that have not heard the clip; then the nets of
     the folds are trained and scored on the speakers they have not heard, and last the net of all training clips.
     """
     clips, left_out = gather_clips(options.manifest, options.tracks, on_step=on_step)
     others = _other_material(options, on_step)
-    clips, lags = correct_lags(clips, others, replace(options.training, steps=LAG_STEPS), on_step)
+    others = replace(others, heard=HeardExamples(load_trunk([clip.speech for clip in for_training(clips)])))
+    clips, lags = correct_lags(clips, _reader_trainer(others, options.training.net, on_step))
     report: Report = {"left_out": left_out, "lags": {name: asdict(lag) for name, lag in lags.items()}}
     mine, log = for_training(clips), []
-    others = replace(others, heard=HeardExamples(load_trunk([clip.speech for clip in mine])))
     if options.folds:
         report["folds"] = {
             clip.speech.name: opening_scores(net, clip.speech)
@@ -104,12 +102,13 @@ def _average_trainer(
 ) -> Trainer:
     """Return a function from clips to the average of `MEMBERS`, `LISTENERS` and a reader."""
     trainers = [_trainer(others, settings, folder, on_step, log) for settings in members(training)]
+    trainers.append(_reader_trainer(others, training.net, on_step))
+    return lambda clips: together([train(clips) for train in trainers])
 
-    def train(clips: Sequence[SpokenClip]) -> MouthNet:
-        reader = fit_reader([clip.speech for clip in clips], others.heard, training.net, on_step=on_step)
-        return together([*(trainer(clips) for trainer in trainers), reader])
 
-    return train
+def _reader_trainer(others: Material, net: MouthNetConfig, on_step: OnStep) -> Trainer:
+    """Return a function from clips to a reader."""
+    return lambda clips: fit_reader([clip.speech for clip in clips], others.heard, net, on_step=on_step)
 
 
 def members(training: AudioTraining) -> list[AudioTraining]:
@@ -142,17 +141,15 @@ def leave_out(clips: Sequence[SpokenClip], folds: int, train: Trainer) -> list[t
     ]
 
 
-def correct_lags(
-    clips: Sequence[SpokenClip], others: Material, training: AudioTraining, on_step: OnStep = ignore_steps
-) -> tuple[list[SpokenClip], dict[str, Lag]]:
-    """Return the clips with their lags, each told by nets that have not learned from its speaker.
+def correct_lags(clips: Sequence[SpokenClip], train: Trainer) -> tuple[list[SpokenClip], dict[str, Lag]]:
+    """Return the clips with their lags, each told by nets of ``train`` that have not learned from its speaker.
 
     Done `LAG_ROUNDS` times: nets that learn from clips in step hear better, and tell more lags. A clip whose lag is
     not proven is taken to be in step, and counts less in training.
     """
     lags: dict[str, Lag] = {}
     for _ in range(LAG_ROUNDS):
-        lags = _lags_by_others(clips, _trainer(others, training, None, on_step))
+        lags = anchored(_lags_by_others(clips, train))
         clips = [replace(clip, speech=_moved(clip.speech, lags[clip.speech.name])) for clip in clips]
     return list(clips), lags
 

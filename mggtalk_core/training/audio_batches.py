@@ -83,6 +83,30 @@ def shares_of(speeches: Sequence[Speech]) -> Float[np.ndarray, "speeches"]:
 
 def draw_example(speech: Speech, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator) -> Example:
     """Return spectrum [80,mels], targets [outputs,frames] and where they are known, of a stretch of a speech."""
+    stretch = draw_stretch(speech, net, kinds, rng)
+    return stretch.mel, *stretch.targets(speech)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Sound that was drawn from a speech."""
+
+    mel: Float[np.ndarray, "80 mels"]
+    """Normalised, with the surroundings the net wants."""
+    times: Float[np.ndarray, "frames"]
+    """Seconds of the speech at which the mouth is asked for."""
+    voiced: Float[np.ndarray, "frames"]
+    """0 where the sound was made silent, or noise."""
+
+    def targets(self, speech: Speech) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets [outputs,frames] and where they are known; the lag of the speech counts as it is now."""
+        values, known = speech.targets(self.times)
+        values *= same_convolution(self.voiced, _CLOSING)[:, None]
+        return values.T.astype(np.float32), known.T.copy()
+
+
+def draw_stretch(speech: Speech, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator) -> Stretch:
+    """Draw a stretch of a speech, in another voice and room; what is drawn does not depend on its lag."""
     tempo = rng.uniform(*kinds.tempo)
     span = STEPS * STRIDE * tempo
     start = rng.uniform(min(0.0, len(speech.mel) - span), max(0.0, len(speech.mel) - span))
@@ -96,7 +120,4 @@ def draw_example(speech: Speech, net: MouthNetConfig, kinds: Augmentation, rng: 
     mel = masked(normalised(other_room(mel, kinds, rng), 0.0), kinds, rng)
     inner = slice(STRIDE * net.past, STRIDE * (net.past + STEPS))
     middles = positions[inner].reshape(-1, STRIDE // PHASES).mean(axis=1)
-    values, known = speech.targets((middles + 0.5) / MEL_RATE)
-    voiced = 1.0 - quiet[inner][:: STRIDE // PHASES]
-    values *= same_convolution(voiced, _CLOSING)[:, None]
-    return mel.T.copy(), values.T.astype(np.float32), known.T.copy()
+    return Stretch(mel.T.copy(), (middles + 0.5) / MEL_RATE, 1.0 - quiet[inner][:: STRIDE // PHASES])

@@ -13,7 +13,7 @@ from ..motion.audio_net import MouthNetConfig
 from ..motion.speech_trunk import SpeechTrunk
 from ..progress import OnStep, ignore_steps
 from .audio_augment import Augmentation
-from .audio_batches import Batch, Example, batch_of, chosen_of, draw_example
+from .audio_batches import Batch, Example, Stretch, batch_of, chosen_of, draw_stretch
 from .audio_data import Speech
 
 VARIANTS = 24
@@ -21,11 +21,14 @@ VARIANTS = 24
 
 
 class HeardExamples:
-    """Examples that are made and heard once, whichever net learns from them: nets of several folds share them."""
+    """Examples that are made and heard once, whichever net learns from them and whatever the lag of the recording.
+
+    Nets of several folds share them, and so do those that tell the lags.
+    """
 
     def __init__(self, trunk: SpeechTrunk) -> None:
         self.trunk = trunk
-        self._kept: dict[tuple[str, float, Augmentation, int], Example] = {}
+        self._kept: dict[tuple[str, Augmentation, int], tuple[Stretch, np.ndarray]] = {}
 
     def draw(
         self, speeches: Sequence[Speech], size: int, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator
@@ -43,12 +46,13 @@ class HeardExamples:
         return batch_of([speech] * VARIANTS, examples)
 
     def _example(self, speech: Speech, net: MouthNetConfig, kinds: Augmentation, variant: int) -> Example:
-        key = (speech.name, speech.lag, kinds, variant)
+        key = (speech.name, kinds, variant)
         if key not in self._kept:
             rng = np.random.default_rng([zlib.crc32(speech.name.encode()), variant])
             listening = replace(net, members=0, listeners=1)
-            mel, targets, known = draw_example(speech, listening, kinds, rng)
+            stretch = draw_stretch(speech, listening, kinds, rng)
             # One by one: what else is in a batch must not change the last bit.
-            heard = self.trunk(torch.from_numpy(mel)[None])[0].numpy()
-            self._kept[key] = heard.astype(np.float16), targets.astype(np.float16), known
-        return self._kept[key]
+            heard = self.trunk(torch.from_numpy(stretch.mel)[None])[0].numpy()
+            self._kept[key] = replace(stretch, mel=stretch.mel[:, :0].copy()), heard.astype(np.float16)
+        stretch, heard = self._kept[key]
+        return heard, *stretch.targets(speech)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +21,8 @@ APART = 0.16
 """Seconds: two peaks that are nearer than this are one."""
 BIAS = 0.15
 """Correlation that a lag must gain for each second of it: most clips are in step."""
+IN_STEP = 0.04
+"""Seconds, a frame of most clips: lags up to this are taken to be none, in the mean."""
 UNPROVEN_TRUST = 0.25
 """Weight in training of a clip whose lag is not clear."""
 
@@ -48,6 +51,17 @@ def estimate_lag(predicted: Float[np.ndarray, "frames"], speech: Speech) -> Lag:
     others = judged[np.abs(lags - lags[best]) > APART]
     proven = values[best] >= CLEAR_PEAK and judged[best] - others.max() >= CLEAR_LEAD
     return Lag(float(lags[best]), float(values[best]), bool(proven))
+
+
+def anchored(lags: Mapping[str, Lag]) -> dict[str, Lag]:
+    """Return lags less the mean of those that are proven and small: nets tell lags from each other's clips alone.
+
+    A net that has learned from clips whose sound comes late on the whole speaks late itself, and every lag that it
+    tells is short by as much.
+    """
+    near = [lag.seconds for lag in lags.values() if lag.proven and abs(lag.seconds) < IN_STEP + 0.5 / NET_RATE]
+    clock = float(np.mean(near)) if near else 0.0
+    return {name: replace(lag, seconds=lag.seconds - clock) for name, lag in lags.items()}
 
 
 def _correlation(

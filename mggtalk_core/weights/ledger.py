@@ -109,8 +109,8 @@ LEDGER: tuple[Weight, ...] = (
         "FACEGOOD-Audio2Face, CMU Flite",
         commercial_ok=False,
         bundled=True,
-        sha256="3c7e1279864ae553d71c264f63cca3168d911ffa7ffd629a0c735eddd2cb0cbb",
-        size=1_726_724,
+        sha256="827cf1778e9ce8ea949e41d06689bc3220a0dd6861f3ad205bba8284cbdd18fc",
+        size=1_374_412,
     ),
     Weight(
         name="inpaint.safetensors",
