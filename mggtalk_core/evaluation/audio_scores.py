@@ -21,8 +21,8 @@ CLOSED = 0.03
 LARGEST_LAG = 0.4
 """Seconds within which a lag between sound and picture is looked for."""
 DOUBT = 0.8
-"""Correlation that must be gained for each second by which a sound is moved: most clips are in step. From 0.7 to 1.1 the
-offsets of 49 clips come out alike but for one."""
+"""Correlation that must be gained for each second by which a sound is moved: most clips are in step. From
+0.7 to 1.1 the offsets of 49 clips come out alike but for one."""
 SETTLING = 0.2
 """Seconds after the beginning of a silence in which the mouth may still close."""
 TOLERANCE = 0.04
