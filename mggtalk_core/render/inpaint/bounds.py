@@ -48,7 +48,7 @@ def bounded(
         share *= 1.0 - inside * (1.0 - found)
     if share.min() == 1.0:  # most frames of a head that hardly turns
         return change
-    return change * cv2.resize(share, change.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+    return cv2.multiply(change, cv2.merge([cv2.resize(share, change.shape[1::-1], interpolation=cv2.INTER_LINEAR)] * 3))
 
 
 def solid_cells(cover: Float[np.ndarray, "512 512"]) -> Float[np.ndarray, "128 128"]:
