@@ -91,7 +91,7 @@ def test_the_rim_of_a_face_takes_the_colour_of_what_is_around_it(turned):
     normals = vertex_normals(turned.binding.rest, turned.model.triangles)
     camera = turned.points.fit.camera
     sight = torch.nn.functional.normalize(camera.place - turned.binding.rest, dim=-1)
-    grazed = (normals * sight).sum(dim=-1) < skin.FACING
+    grazed = ((normals * sight).sum(dim=-1) < skin.FACING) & (turned.model.mean[:, 2] < skin.SIDES)
     projected = camera.project(turned.binding.rest)
     _, triangle, _ = rasterize_mesh(projected, turned.model.triangles, 512, 512)
     rim = (triangle >= 0) & grazed[turned.model.triangles[triangle.clamp(min=0).long()]].all(dim=-1)

@@ -24,8 +24,9 @@ from ..portrait.portrait import CROP_SIZE, Portrait
 
 SEEN_DEPTH = 0.01
 """A vertex within 1 mm behind the front surface counts as seen."""
-FACING = 0.3
-"""Cosine to the camera from which a vertex counts: at the rim of a face skin takes the colour of what is around it."""
+FACING, SIDES = 0.3, 0.0
+"""Cosine to the camera up to which skin is the rim of a face, which takes the colour of what is around it, on the
+sides of the head: behind this depth of the mean head, canonical. Lids and the wings of the nose keep theirs."""
 MATTE_EROSION = 9
 """Width in pixels of the window that keeps colours clear of the soft edge of the head."""
 LASH_REACH = 0.06
@@ -64,7 +65,7 @@ def skin_of(portrait: Portrait, model: HeadModel, fit: HeadFit, rest: Float[Tens
     colour of the hair alone, if there is hair: skin does not run into it.
     """
     projected = fit.camera.project(rest)
-    known = _seen(portrait, model, projected) & _facing(model, rest, fit.camera) & ~_contaminated(model, rest)
+    known = _seen(portrait, model, projected) & ~_on_rim(model, rest, fit.camera) & ~_contaminated(model, rest)
     column, row = projected[:, :2].long().clamp(0, CROP_SIZE - 1).unbind(-1)
     hairy = known & (portrait.labels[row, column] == Label.HAIR)
     colours = sample_picture(portrait.crop, projected[:, :2]) * known[:, None]
@@ -101,10 +102,11 @@ def _is_skin(model: HeadModel) -> Bool[Tensor, "vertices"]:
     return (model.parts == Part.FACE) | (model.parts == Part.SCALP)
 
 
-def _facing(model: HeadModel, rest: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "vertices"]:
-    """Tell which vertices the camera sees at more than a grazing angle, whatever may lie before them."""
+def _on_rim(model: HeadModel, rest: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "vertices"]:
+    """Tell which vertices on the sides of the head the camera sees at a grazing angle, whatever may lie before them."""
     normals = vertex_normals(rest, model.triangles)
-    return (normals * normalize(camera.place.to(rest) - rest, dim=-1)).sum(dim=-1) > FACING
+    facing = (normals * normalize(camera.place.to(rest) - rest, dim=-1)).sum(dim=-1)
+    return (facing < FACING) & (model.mean[:, 2] < SIDES)
 
 
 def _seen(portrait: Portrait, model: HeadModel, projected: Float[Tensor, "vertices 3"]) -> Bool[Tensor, "vertices"]:
