@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mggtalk_core.errors import InputError
+from mggtalk_core.errors import InputError, WeightsError
+from mggtalk_core.evaluation import audio
 from mggtalk_core.evaluation.audio import AudioOptions, advanced, evaluate_audio
 from mggtalk_core.evaluation.audio_curves import WIDEST, constant_curve, energy_curve, lip_opening
 from mggtalk_core.evaluation.audio_list import clips_with_sound
@@ -311,7 +312,7 @@ def test_a_driver_that_follows_the_sound_is_seen_to(clips, instruments, tmp_path
         assert row["lmd"] >= 0.0
         assert row["psnr_whole"] > 5.0
     content = json.loads(report.read_text(encoding="utf-8"))
-    assert "LSE-C" in content["settings"]["left_out"]
+    assert "LSE-C" in content["settings"]["missing"][0]
     assert content["summary"]["lag within one frame"]["value"] in (None, 1.0)
     with report.with_suffix(".csv").open(encoding="utf-8") as file:
         assert [row["clip"] for row in csv.DictReader(file)] == ["clip1.mp4", "clip2.mp4"]
@@ -333,6 +334,33 @@ def test_nothing_is_rendered_where_nothing_is_wanted(clips, instruments):
     assert {"correlation", "correlation_energy", "correlation_constant"} <= set(row)
 
 
+class Levels:
+    """Judges in place of SyncNet: lies lips by the level of their pictures, sound by its energy."""
+
+    def lips(self, pictures):
+        return pictures.mean(dim=(1, 3, 4)) / 255.0
+
+    def sound(self, coefficients):
+        return coefficients[:, 0, 0, ::4] / 20.0
+
+
+def test_syncnet_judges_the_first_frames_on_end(clips, instruments, monkeypatch):
+    monkeypatch.setattr(audio, "read_syncnet", lambda path: Levels())
+    options = AudioOptions(rendered=50, syncnet="mine.model", drivers={"": loudness})
+    table = evaluate_audio(clips[:1], options=options, instruments=instruments)
+    row = table.rows[0]
+    assert row["rendered_frames"] == 50 and row["lse_pieces"] == row["lse_pieces_truth"] == 45
+    assert all(math.isfinite(row[name]) for name in ("lse_c", "lse_d", "lse_c_truth", "lse_d_truth"))
+    assert table.settings["on_end"] and not any("LSE" in line for line in table.settings["missing"])
+
+
+def test_scores_of_syncnet_need_its_weights(clips, instruments, tmp_path):
+    table = evaluate_audio(clips[:1], options=AudioOptions(rendered=2), instruments=instruments)
+    assert not [name for name in table.columns if name.startswith("lse")]
+    with pytest.raises(WeightsError, match="gone.model"):
+        evaluate_audio(clips, options=AudioOptions(syncnet=tmp_path / "gone.model"), instruments=instruments)
+
+
 def test_clips_without_sound_have_a_row_that_says_why(tmp_path, clips, instruments):
     path = tmp_path / "mute.mp4"
     with VideoWriter(path, FPS, SIZE, SIZE, None, {}) as writer:
@@ -343,7 +371,7 @@ def test_clips_without_sound_have_a_row_that_says_why(tmp_path, clips, instrumen
     assert "correlation" in table.rows[1]
 
 
-@pytest.mark.parametrize("wrong", [{"pose": "free"}, {"rendered": -1}])
+@pytest.mark.parametrize("wrong", [{"pose": "free"}, {"rendered": -1}, {"rendered": 0, "syncnet": "mine.model"}])
 def test_options_that_cannot_be_are_refused(wrong):
     with pytest.raises(InputError):
         AudioOptions(**wrong)

@@ -20,7 +20,7 @@ from ..media.video import VideoReader
 from ..progress import OnStep, ignore_steps
 from .audio_curves import DRIVERS, Curve, Driver, energy_curve, phoneme_curve
 from .audio_heard import Heard
-from .audio_pictures import POSES, rendered_scores
+from .audio_pictures import POSES, Looked, rendered_scores
 from .audio_scores import (
     CLOSED,
     best_lag,
@@ -41,12 +41,14 @@ from .instruments import Instruments, pipeline_instruments
 from .landmarks import mouth_opening
 from .observe import Observed
 from .reports import Sheets, require, write_report
+from .syncnet import read_syncnet
 from .tables import Row, Table
 
 RENDERED = 50
 """Frames of a clip, spread evenly, that are rendered and tracked."""
-LEFT_OUT = "LSE-C, LSE-D (SyncNet's weights are not part of this project) and FID (too few frames of one clip)"
-"""What the paper's tables have and these do not; nothing stands in for it."""
+NO_SYNCNET = "LSE-C and LSE-D: SyncNet's weights are not part of this project; give yours with --syncnet"
+"""Why the paper's tables have what these have not; nothing stands in for it."""
+NO_FID = "FID: too few frames of one clip"
 LARGEST_OFFSET = 0.4
 """Seconds: a list that says more is not believed."""
 
@@ -59,6 +61,8 @@ class AudioOptions:
     """``fixed``: the head keeps the pose of the first frame (table 7). ``driven``: it has the clip's own (table 2)."""
     rendered: int = RENDERED
     """In how many frames of a clip the rendered face is tracked and compared; 0 renders nothing."""
+    syncnet: Path | None = None
+    """The user's own weights of SyncNet, which judge the first ``rendered`` frames on end instead of spread ones."""
     max_frames: int | None = None
     seed: int = 0
     offsets: Mapping[str, float] = field(default_factory=dict)
@@ -72,6 +76,8 @@ class AudioOptions:
             raise InputError(f"Unknown pose {self.pose!r}; choose one of {', '.join(POSES)}.")
         if self.rendered < 0:
             raise InputError("The number of rendered frames is negative; give 0 or more.")
+        if self.syncnet is not None and not self.rendered:
+            raise InputError("SyncNet looks at rendered frames, and none are wanted; render 250 or more.")
 
 
 def evaluate_audio(
@@ -90,7 +96,8 @@ def evaluate_audio(
     curve with the gap between the real inner lips over the eye distance; ``rendered_correlation`` and ``rendered_lag``
     the opening tracked in rendered frames; ``lmd`` is in percent of the eye distance. Bilabials and open vowels come
     from a transcript where there is one, closures from the real lips. Columns that end in ``_energy``, ``_phonemes``
-    and ``_constant`` are the baselines', ``_copy`` is the first frame's, ``_truth`` the real mouth's own.
+    and ``_constant`` are the baselines', ``_copy`` is the first frame's, ``_truth`` the real mouth's own. ``lse_c`` and
+    ``lse_d`` are there where SyncNet's weights are given; see `SyncWatch`.
 
     Args:
         clips: files with sound.
@@ -102,17 +109,21 @@ def evaluate_audio(
     Raises:
         InputError: nothing is given, or the report cannot be written. A clip that cannot be used has a row that
             says why.
+        WeightsError: the weights of SyncNet are wanted and cannot be read.
     """
     require(clips, "clip")
     options, instruments = options or AudioOptions(), instruments or pipeline_instruments()
     settings = {"pose": options.pose, "rendered": options.rendered, "seed": options.seed, "closed": CLOSED}
-    settings |= {"max_frames": options.max_frames, "left_out": LEFT_OUT}
+    syncnet = None if options.syncnet is None else read_syncnet(options.syncnet)
+    looked = Looked(options.pose, options.rendered, options.seed, syncnet)
+    missing = [NO_FID] if syncnet is not None else [NO_SYNCNET, NO_FID]
+    settings |= {"max_frames": options.max_frames, "on_end": syncnet is not None, "missing": missing}
     table = Table("Sound drives the head", settings)
     steps, sheets = Steps(total_frames(clips, Sampling(max_frames=options.max_frames))[0], on_step), Sheets(report)
     curves: dict[int, tuple[Curve, Heard]] = {}
     for clip in map(Path, clips):
         try:
-            row, sheet, curve = _evaluate_clip(clip, options, instruments, steps)
+            row, sheet, curve = _evaluate_clip(clip, options, looked, instruments, steps)
             curves[len(table.rows)] = curve
         except InputError as error:
             row, sheet = {"clip": clip.name, "error": str(error)}, None
@@ -126,7 +137,7 @@ def evaluate_audio(
 
 
 def _evaluate_clip(
-    clip: Path, options: AudioOptions, instruments: Instruments, steps: Steps
+    clip: Path, options: AudioOptions, looked: Looked, instruments: Instruments, steps: Steps
 ) -> tuple[Row, Float[torch.Tensor, "3 height width"] | None, tuple[Curve, Heard]]:
     start = time.perf_counter()
     heard, row = _hear(clip, options, instruments, steps)
@@ -137,7 +148,7 @@ def _evaluate_clip(
     row |= {name + "_truth": value for name, value in _event_scores(heard.truth, heard).items()}
     pictures, sheet = {}, None
     if options.rendered:
-        pictures, sheet = rendered_scores(heard, options.pose, options.rendered, options.seed, instruments, steps.alive)
+        pictures, sheet = rendered_scores(heard, looked, instruments, steps.alive)
     row |= pictures
     row["seconds"] = time.perf_counter() - start
     return row, sheet, (curves[""], heard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .audio_scores import best_lag, correlation
 from .clips import cropped, inside_frame, to_frame, to_image
 from .instruments import Avatar, Instruments
 from .landmarks import RIGID, eye_distance, mouth_opening
+from .lip_sync import Listener, SyncWatch
 from .observe import Observed
 from .pictures import PictureScores, Sample, sample_indices, sample_sheet
 from .tables import Row
@@ -37,15 +39,34 @@ LIPS = (
 """Outer and inner contour of the lips."""
 
 
+@dataclass(frozen=True)
+class Looked:
+    """Which frames of every clip are rendered, and who looks at them."""
+
+    pose: str
+    count: int
+    seed: int
+    syncnet: Listener | None = None
+    """Judges lips by sound; it needs frames on end."""
+
+    def frames(self, total: int) -> range:
+        """Return the frames of a clip of ``total`` that are rendered: spread evenly, or the first ones on end."""
+        if self.syncnet is not None:
+            return range(min(self.count, total))
+        return range(0, total, max(1, math.ceil(total / self.count)))
+
+
 def rendered_scores(
-    heard: Heard, pose: str, count: int, seed: int, instruments: Instruments, on_step: OnStep
+    heard: Heard, looked: Looked, instruments: Instruments, on_step: OnStep
 ) -> tuple[Row, Float[Tensor, "3 height width"]]:
-    """Drive the clip's first frame by its sound, look at up to ``count`` frames, and return scores and a sheet."""
-    frames = range(0, len(heard.truth), max(1, math.ceil(len(heard.truth) / count)))
+    """Drive the clip's first frame by its sound, look at some of its frames, and return scores and a sheet."""
+    frames = looked.frames(len(heard.truth))
     with VideoReader(heard.path) as reader:
         avatar = instruments.build(to_image(next(iter(reader))), lambda done, total: on_step(0, 1))
-        motion = take(_motion(heard, pose, seed, reader, avatar, instruments, on_step), torch.tensor(list(frames)))
+        motion = _motion(heard, looked.pose, looked.seed, reader, avatar, instruments, on_step)
+        motion = take(motion, torch.tensor(list(frames)))
         watch = _Watch(avatar, instruments, sample_indices(len(frames), PICTURES), sample_indices(len(frames)))
+        watch.sync = None if looked.syncnet is None else SyncWatch(looked.syncnet, heard.fps)
         for index, (truth, driven) in enumerate(
             zip(_truths(reader, avatar, frames), avatar.animate(motion), strict=True)
         ):
@@ -88,13 +109,17 @@ class _Watch:
         self._first: Float[Tensor, "3 512 512"] | None = None
         self._pictured, self._kept = pictured, kept
         self.samples: list[Sample] = []
+        self.sync: SyncWatch | None = None
 
     def add(self, index: int, truth_frame: np.ndarray, driven: Float[Tensor, "3 512 512"]) -> None:
         """Take one pair; ``truth_frame`` is the uint8 crop of the clip's frame."""
         truth = to_image(truth_frame)
-        faces = self._find_truth(truth_frame), self._find_driven(to_frame(driven))
+        driven_frame = to_frame(driven)
+        faces = self._find_truth(truth_frame), self._find_driven(driven_frame)
         self._truth.add(faces[0])
         self._driven.add(faces[1])
+        if self.sync is not None:
+            self.sync.add((driven_frame, faces[1]), (truth_frame, faces[0]))
         if self._first is None:
             self._first = truth
         if index in self._pictured:
@@ -121,6 +146,7 @@ class _Watch:
             "lmd_copy": float(lip_distance(first, truth).mean()),
             **self._scores.means(),
             **self._copy.means(),
+            **({} if self.sync is None else self.sync.row(heard.sound)),
         }
 
 
