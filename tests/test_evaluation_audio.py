@@ -361,6 +361,41 @@ def test_scores_of_syncnet_need_its_weights(clips, instruments, tmp_path):
         evaluate_audio(clips, options=AudioOptions(syncnet=tmp_path / "gone.model"), instruments=instruments)
 
 
+class Pool:
+    """Keeps what it is given to compare."""
+
+    def __init__(self):
+        self.pairs = []
+
+    def add(self, truth, ways):
+        self.pairs.append((truth, *ways.values()))
+
+    def results(self, left_out):
+        return {"fid": {"value": 12.5, "n": len(self.pairs)}}
+
+
+def test_pictures_of_all_clips_go_into_one_frechet_distance(clips, instruments, monkeypatch):
+    pool, counted = Pool(), []
+    monkeypatch.setattr(audio, "fid_pool", lambda frames, left_out: counted.append(frames) or pool)
+    options = AudioOptions(rendered=10, fid=True, drivers={"": loudness})
+    table = evaluate_audio(clips, options=options, instruments=instruments)
+    assert counted == [18] and len(pool.pairs) == 18, "the first frame of a clip is the portrait itself"
+    for place, (truth, driven) in enumerate(pool.pairs):
+        level = 0.2 + 3.0 * babble(seed=1 + place // 9)[6 * (place % 9 + 1)]
+        assert float(truth[:, 400].mean()) == pytest.approx(level, abs=0.02)
+        assert torch.equal(driven[:, :256], picture(0.0)[:, :256]), "the rendered one is not the truth"
+    assert table.settings["fid"] == {"fid": {"value": 12.5, "n": 18}}
+    assert summary(table)["fid"]["n"] == 18
+
+
+@pytest.mark.parametrize("rendered", [0, 3])
+def test_frechet_distances_of_few_frames_are_left_out(clips, instruments, rendered):
+    options = AudioOptions(rendered=rendered, fid=True, drivers={"": loudness})
+    table = evaluate_audio(clips, options=options, instruments=instruments)
+    assert f"fid: {max(0, 2 * (rendered - 1))} frames are too few" in table.settings["missing"][1]
+    assert "fid" not in summary(table)
+
+
 def test_clips_without_sound_have_a_row_that_says_why(tmp_path, clips, instruments):
     path = tmp_path / "mute.mp4"
     with VideoWriter(path, FPS, SIZE, SIZE, None, {}) as writer:

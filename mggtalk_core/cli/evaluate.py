@@ -43,7 +43,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             "--pictures", type=int, default=PICTURES, metavar="N",
             help=f"score the pictures of N frames of each clip, spread evenly (default: {PICTURES})",
         )  # fmt: skip
-    one.add_argument("--fid", action="store_true", help="measure FID too, where there are 2048 frames or more: slow")
+    for sub in (one, heard):
+        sub.add_argument("--fid", action="store_true", help="measure FID too, where 2048 frames or more count: slow")
     noise.add_argument(
         "--levels", type=float, nargs="+", default=list(LEVELS), metavar="STD",
         help="standard deviations of the noise (default: those of the paper's table 8)",
@@ -130,8 +131,9 @@ def run_audio(arguments: argparse.Namespace) -> int:
     if arguments.manifest is not None and not clips:
         clips, offsets = clips_with_sound(arguments.manifest, arguments.split)
     options = AudioOptions(
-        arguments.pose, arguments.rendered, arguments.syncnet, arguments.max_frames, arguments.seed, offsets=offsets
-    )
+        arguments.pose, arguments.rendered, syncnet=arguments.syncnet, fid=arguments.fid,
+        max_frames=arguments.max_frames, seed=arguments.seed, offsets=offsets,
+    )  # fmt: skip
     with progress_bar("frames") as on_step:
         table = evaluate_audio(
             clips[: arguments.limit],

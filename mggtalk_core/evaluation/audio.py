@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from .audio_scores import (
 from .audio_summary import shuffle_scores, summary
 from .audio_transcripts import BILABIALS, OPEN_VOWELS, SpokenSound, align, grid_sentence, transcript
 from .clips import Sampling, Steps, total_frames
+from .fid import fid_pool
 from .instruments import Instruments, pipeline_instruments
 from .landmarks import mouth_opening
 from .observe import Observed
@@ -48,7 +49,7 @@ RENDERED = 50
 """Frames of a clip, spread evenly, that are rendered and tracked."""
 NO_SYNCNET = "LSE-C and LSE-D: SyncNet's weights are not part of this project; give yours with --syncnet"
 """Why the paper's tables have what these have not; nothing stands in for it."""
-NO_FID = "FID: too few frames of one clip"
+NO_FID = "FID: not asked for; --fid measures it over 2,048 frames or more"
 LARGEST_OFFSET = 0.4
 """Seconds: a list that says more is not believed."""
 
@@ -63,6 +64,8 @@ class AudioOptions:
     """In how many frames of a clip the rendered face is tracked and compared; 0 renders nothing."""
     syncnet: Path | None = None
     """The user's own weights of SyncNet, which judge the first ``rendered`` frames on end instead of spread ones."""
+    fid: bool = False
+    """Whether FID is measured too, pooled over the rendered frames of all clips; a second or more for each picture."""
     max_frames: int | None = None
     seed: int = 0
     offsets: Mapping[str, float] = field(default_factory=dict)
@@ -97,7 +100,8 @@ def evaluate_audio(
     the opening tracked in rendered frames; ``lmd`` is in percent of the eye distance. Bilabials and open vowels come
     from a transcript where there is one, closures from the real lips. Columns that end in ``_energy``, ``_phonemes``
     and ``_constant`` are the baselines', ``_copy`` is the first frame's, ``_truth`` the real mouth's own. ``lse_c`` and
-    ``lse_d`` are there where SyncNet's weights are given; see `SyncWatch`.
+    ``lse_d`` are there where SyncNet's weights are given; see `SyncWatch`. FID, where it is wanted and the frames are
+    enough, is in the settings.
 
     Args:
         clips: files with sound.
@@ -114,10 +118,9 @@ def evaluate_audio(
     require(clips, "clip")
     options, instruments = options or AudioOptions(), instruments or pipeline_instruments()
     settings = {"pose": options.pose, "rendered": options.rendered, "seed": options.seed, "closed": CLOSED}
-    syncnet = None if options.syncnet is None else read_syncnet(options.syncnet)
-    looked = Looked(options.pose, options.rendered, options.seed, syncnet)
-    missing = [NO_FID] if syncnet is not None else [NO_SYNCNET, NO_FID]
-    settings |= {"max_frames": options.max_frames, "on_end": syncnet is not None, "missing": missing}
+    missing: list[str] = []
+    looked = _looked(clips, options, missing)
+    settings |= {"max_frames": options.max_frames, "on_end": looked.syncnet is not None, "missing": missing}
     table = Table("Sound drives the head", settings)
     steps, sheets = Steps(total_frames(clips, Sampling(max_frames=options.max_frames))[0], on_step), Sheets(report)
     curves: dict[int, tuple[Curve, Heard]] = {}
@@ -132,8 +135,25 @@ def evaluate_audio(
     for index, (curve, heard) in curves.items():
         others = [(other, clip.fps) for place, (other, clip) in curves.items() if place != index]
         table.rows[index] |= shuffle_scores(curve, heard.truth, heard.fps, others, options.seed)
+    if looked.pool is not None:
+        table.settings["fid"] = looked.pool.results(missing)
     write_report(table, report, summary(table))
     return table
+
+
+def _looked(clips: Sequence[str | os.PathLike[str]], options: AudioOptions, missing: list[str]) -> Looked:
+    """Return who looks at the frames that are rendered; what cannot be had is a line in ``missing``."""
+    if options.syncnet is None:
+        missing.append(NO_SYNCNET)
+    syncnet = None if options.syncnet is None else read_syncnet(options.syncnet)
+    looked = Looked(options.pose, options.rendered, options.seed, syncnet)
+    if not options.fid:
+        missing.append(NO_FID)
+        return looked
+    sampling = Sampling(max_frames=options.max_frames)
+    # The first frame of a clip is the portrait itself and does not count.
+    scored = (len(looked.frames(total_frames([clip], sampling)[0])[1:]) for clip in clips)
+    return replace(looked, pool=fid_pool(sum(scored), missing))
 
 
 def _evaluate_clip(

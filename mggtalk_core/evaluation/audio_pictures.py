@@ -20,6 +20,8 @@ from ..progress import OnStep
 from .audio_heard import Heard
 from .audio_scores import best_lag, correlation
 from .clips import cropped, inside_frame, to_frame, to_image
+from .comparison import OWN
+from .fid import FidPool
 from .instruments import Avatar, Instruments
 from .landmarks import RIGID, eye_distance, mouth_opening
 from .lip_sync import Listener, SyncWatch
@@ -48,10 +50,12 @@ class Looked:
     seed: int
     syncnet: Listener | None = None
     """Judges lips by sound; it needs frames on end."""
+    pool: FidPool | None = None
+    """Takes the pictures of all clips."""
 
     def frames(self, total: int) -> range:
         """Return the frames of a clip of ``total`` that are rendered: spread evenly, or the first ones on end."""
-        if self.syncnet is not None:
+        if self.syncnet is not None or not self.count:
             return range(min(self.count, total))
         return range(0, total, max(1, math.ceil(total / self.count)))
 
@@ -67,6 +71,7 @@ def rendered_scores(
         motion = take(motion, torch.tensor(list(frames)))
         watch = _Watch(avatar, instruments, sample_indices(len(frames), PICTURES), sample_indices(len(frames)))
         watch.sync = None if looked.syncnet is None else SyncWatch(looked.syncnet, heard.fps)
+        watch.pool = looked.pool
         for index, (truth, driven) in enumerate(
             zip(_truths(reader, avatar, frames), avatar.animate(motion), strict=True)
         ):
@@ -110,6 +115,7 @@ class _Watch:
         self._pictured, self._kept = pictured, kept
         self.samples: list[Sample] = []
         self.sync: SyncWatch | None = None
+        self.pool: FidPool | None = None
 
     def add(self, index: int, truth_frame: np.ndarray, driven: Float[Tensor, "3 512 512"]) -> None:
         """Take one pair; ``truth_frame`` is the uint8 crop of the clip's frame."""
@@ -120,6 +126,8 @@ class _Watch:
         self._driven.add(faces[1])
         if self.sync is not None:
             self.sync.add((driven_frame, faces[1]), (truth_frame, faces[0]))
+        if self.pool is not None and index > 0:
+            self.pool.add(truth, {OWN: driven})
         if self._first is None:
             self._first = truth
         if index in self._pictured:

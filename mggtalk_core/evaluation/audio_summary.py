@@ -34,7 +34,7 @@ def shuffle_scores(curve: Curve, truth: Curve, fps: float, others: list[tuple[Cu
 
 
 def summary(table: Table) -> Row:
-    """Return the figures by which the system is judged, each with the number of clips or events behind it."""
+    """Return the figures by which the system is judged, each with the number of clips, events or frames behind it."""
     moving = _moving
     figures: Row = {}
     for kind in ("wild", "grid"):
@@ -50,7 +50,7 @@ def summary(table: Table) -> Row:
         figures[f"open vowels closed{ending}"] = _rate(table, "vowels_closed" + ending, "vowels")
         if ending != "_truth":
             figures[f"closures met{ending}"] = _rate(table, "closures_met" + ending, "closures")
-    return figures
+    return figures | table.settings.get("fid", {})
 
 
 def _moving(row: Row) -> bool:

@@ -112,7 +112,7 @@ class FidPool:
 
 def too_few(frames: int, least: int = LEAST_FRAMES) -> str:
     """Return the line that says why there is no FID."""
-    return f"fid: {frames} frames are too few, {least} are needed; give more clips or a smaller step"
+    return f"fid: {frames} frames are too few, {least} are needed; give more clips, or more frames of each"
 
 
 def fid_pool(frames: int, left_out: list[str]) -> FidPool | None:
