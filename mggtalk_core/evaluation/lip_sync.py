@@ -3,7 +3,8 @@
 What the published measurement does is done here, so that the figures can be laid beside others': 25 pictures a second,
 the face's square from a median of its box over half a second, gaps beyond the picture grey, offsets of up to 15 frames
 either way, and nothing (zeros) where a clip has no sound to an offset. Of the sound only what is heard along with the
-pictures counts.
+pictures counts. Two things differ: the box is that of our landmarks, not of a detector of its own, and it is cut out of
+the portrait's crop, the real face like the rendered one, so that both are judged alike.
 """
 
 from __future__ import annotations
