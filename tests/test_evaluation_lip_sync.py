@@ -1,6 +1,5 @@
 """SyncNet's weights, what it sees and hears, and LSE-C and LSE-D where the answer is known."""
 
-import io
 import math
 import os
 import pickle
@@ -26,7 +25,6 @@ from mggtalk_core.evaluation.syncnet import SyncNet, read_syncnet
 from mggtalk_core.evaluation.syncnet_sound import samples_of, speech_coefficients
 from mggtalk_core.media.sound import Sound
 from mggtalk_core.portrait.landmarker import Face
-from mggtalk_core.weights.torch_pickles import read_torch_tensors
 
 LAYOUT = {
     "netcnnaud.0": (64, 1, 3, 3), "netcnnaud.4": (192, 64, 3, 3), "netcnnaud.8": (384, 192, 3, 3),
@@ -92,22 +90,6 @@ def test_both_branches_end_in_the_same_space_and_are_deterministic(tmp_path, wei
     assert not torch.equal(network.lips(pictures.flip(1)), lips), "blue first is not red first"
 
 
-def test_views_parameters_and_other_numbers_are_read(tmp_path):
-    base = torch.arange(12.0).reshape(3, 4)
-    kept = {
-        "turned": base.T, "part": base[1:, 1:3], "half": base.half(), "count": torch.tensor(7),
-        "learned": torch.nn.Parameter(base.double()), "none": torch.zeros(0, 3),
-    }  # fmt: skip
-    for new in (False, True):
-        file = io.BytesIO()
-        torch.save(kept, file, _use_new_zipfile_serialization=new)
-        read = read_torch_tensors(file.getvalue())
-        assert read.keys() == kept.keys()
-        for name, value in kept.items():
-            np.testing.assert_array_equal(read[name], value.detach().numpy())
-            assert read[name].dtype == value.detach().numpy().dtype
-
-
 class Trap:
     """Makes a folder when it is unpickled by someone who trusts it."""
 
@@ -122,7 +104,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path):
     for number, new in enumerate((False, True)):
         path = tmp_path / f"trap{number}.model"
         torch.save({"netcnnaud.0.weight": Trap(tmp_path / "made")}, path, _use_new_zipfile_serialization=new)
-        with pytest.raises(WeightsError, match="mkdir"):
+        with pytest.raises(WeightsError, match="not a readable file"):
             read_syncnet(path)
     assert not (tmp_path / "made").exists()
 
@@ -142,15 +124,6 @@ def test_what_is_no_syncnet_is_refused_in_one_line(tmp_path, weights):
         with pytest.raises(WeightsError, match="syncnet_v2.model") as caught:
             read_syncnet(tmp_path / name)
         assert "\n" not in str(caught.value)
-
-
-def test_a_view_beyond_its_storage_is_refused():
-    file = io.BytesIO()
-    torch.save({"a": torch.arange(4.0)}, file, _use_new_zipfile_serialization=False)
-    tampered = file.getvalue().replace(b"K\x04\x85", b"K\x64\x85")  # its shape (4,) becomes (100,)
-    assert tampered != file.getvalue()
-    with pytest.raises(WeightsError, match="larger"):
-        read_torch_tensors(tampered)
 
 
 # The sound

@@ -7,15 +7,16 @@ layers and the scale of the input are those of the published ``syncnet_v2.model`
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from ..weights.torch_pickles import read_torch_tensors
 
 NAME = "syncnet_v2.model"
 FRAMES, EDGE = 5, 224
@@ -99,8 +100,16 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         data = path.read_bytes()
         if path.suffix == ".safetensors":
             return load(data)
-        return {name: torch.from_numpy(values) for name, values in read_torch_tensors(data).items()}
+        return _pickled(data)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: give the path of SyncNet's own weights, {NAME}") from error
-    except (SafetensorError, WeightsError) as error:
-        raise WeightsError(f"{path} is not a readable file of weights ({error}): fetch {NAME} again") from error
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} is not a readable file of weights: fetch {NAME} again") from error
+
+
+def _pickled(data: bytes) -> dict[str, Tensor]:
+    """Read PyTorch's own file, old or new, as tensors alone: nothing else that a pickle may hold is made."""
+    tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise ValueError("it is no dictionary of tensors")
+    return tensors
