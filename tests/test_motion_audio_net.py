@@ -19,7 +19,15 @@ from mggtalk_core.motion.audio_net import (
 )
 from mggtalk_core.motion.audio_net_file import load_mouth_net, read_net, write_net
 from mggtalk_core.motion.mel import BANDS, FLOOR, SCALE, log_mel, mel_filters, normalised, voice_level
-from mggtalk_core.motion.mouth import PARTING_SPEED, Heard, learned_mouth, parted_gently, with_opening, with_shut_lips
+from mggtalk_core.motion.mouth import (
+    ARTICULATION,
+    PARTING_SPEED,
+    Heard,
+    learned_mouth,
+    parted_gently,
+    with_opening,
+    with_shut_lips,
+)
 from mggtalk_core.motion.mouth_shapes import CLOSED, OPENING, OUTPUTS, SHAPES, columns, gap_basis, gathered, spread
 from mggtalk_core.motion.speech_encoder import ENCODER, load_encoder
 from mggtalk_core.motion.speech_features import Piece, pieces
@@ -322,7 +330,7 @@ def test_the_opening_that_the_net_hears_is_that_of_the_lips():
     beta = learned_mouth(heard(opening), 50, 25.0)
     times = np.arange(50) / 25.0
     wanted = np.interp(times, (np.arange(100) + 0.5) / 50.0, opening)
-    np.testing.assert_allclose(rest + beta @ basis, wanted, atol=1e-5)
+    np.testing.assert_allclose(rest + beta @ basis, ARTICULATION * wanted, atol=1e-5)
 
 
 def test_net_phonemes_and_silence_each_shut_the_lips():
