@@ -117,7 +117,7 @@ def test_what_is_no_syncnet_is_refused_in_one_line(tmp_path, weights):
     content = (tmp_path / "whole.model").read_bytes()
     (tmp_path / "cut.model").write_bytes(content[: len(content) // 2])
     (tmp_path / "empty.model").write_bytes(b"")
-    (tmp_path / "plain.model").write_bytes(pickle.dumps({"a": 1}))
+    (tmp_path / "plain.model").write_bytes(pickle.dumps({"a": 1}, protocol=2))
     (tmp_path / "noise.safetensors").write_bytes(b"noise")
     files = ("other.model", "tensor.model", "cut.model", "empty.model", "plain.model", "noise.safetensors")
     for name in (*files, "gone.model"):
