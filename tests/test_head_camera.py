@@ -29,6 +29,14 @@ def test_the_place_of_a_camera_is_its_own_origin():
     assert torch.allclose(posed().place, torch.tensor([0.0, 0.0, 14.0]))
 
 
+def test_points_see_the_camera_where_it_stands():
+    camera, points = posed((1, 40.0)), torch.randn(20, 3, generator=torch.Generator().manual_seed(2))
+    sight = camera.sight(points)
+    assert torch.allclose(sight.norm(dim=-1), torch.ones(20))
+    away = (camera.place - points).norm(dim=-1, keepdim=True)
+    assert torch.allclose(points + away * sight, camera.place.expand(20, 3), atol=1e-5)
+
+
 @pytest.mark.parametrize("degrees", [0.5, 12.0, 90.0, 170.0])
 def test_turns_count_and_roll_does_not(degrees):
     # Half a degree is a difference of 4e-5 between cosines, of which single precision knows some hundred steps.

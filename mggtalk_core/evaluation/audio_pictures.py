@@ -69,9 +69,8 @@ def rendered_scores(
         avatar = instruments.build(to_image(next(iter(reader))), lambda done, total: on_step(0, 1))
         motion = _motion(heard, looked.pose, looked.seed, reader, avatar, instruments, on_step)
         motion = take(motion, torch.tensor(list(frames)))
-        watch = _Watch(avatar, instruments, sample_indices(len(frames), PICTURES), sample_indices(len(frames)))
-        watch.sync = None if looked.syncnet is None else SyncWatch(looked.syncnet, heard.fps)
-        watch.pool = looked.pool
+        sync = None if looked.syncnet is None else SyncWatch(looked.syncnet, heard.fps)
+        watch = _Watch(avatar, instruments, len(frames), sync, looked.pool)
         for index, (truth, driven) in enumerate(
             zip(_truths(reader, avatar, frames), avatar.animate(motion), strict=True)
         ):
@@ -104,7 +103,9 @@ def _truths(reader: VideoReader, avatar: Avatar, frames: range) -> Iterator[np.n
 class _Watch:
     """Tracks rendered and real faces in the same crop."""
 
-    def __init__(self, avatar: Avatar, instruments: Instruments, pictured: set[int], kept: set[int]) -> None:
+    def __init__(
+        self, avatar: Avatar, instruments: Instruments, count: int, sync: SyncWatch | None, pool: FidPool | None
+    ) -> None:
         self._matte = instruments.matte
         self._find_truth, self._find_driven = instruments.new_tracker(), instruments.new_tracker()
         self._truth, self._driven = Observed(), Observed()
@@ -112,10 +113,9 @@ class _Watch:
         source = avatar.portrait.source
         self._inside = inside_frame(source.shape[2], source.shape[1], avatar.portrait.crop_transform)
         self._first: Float[Tensor, "3 512 512"] | None = None
-        self._pictured, self._kept = pictured, kept
+        self._pictured, self._kept = sample_indices(count, PICTURES), sample_indices(count)
+        self._sync, self._pool = sync, pool
         self.samples: list[Sample] = []
-        self.sync: SyncWatch | None = None
-        self.pool: FidPool | None = None
 
     def add(self, index: int, truth_frame: np.ndarray, driven: Float[Tensor, "3 512 512"]) -> None:
         """Take one pair; ``truth_frame`` is the uint8 crop of the clip's frame."""
@@ -124,10 +124,10 @@ class _Watch:
         faces = self._find_truth(truth_frame), self._find_driven(driven_frame)
         self._truth.add(faces[0])
         self._driven.add(faces[1])
-        if self.sync is not None:
-            self.sync.add((driven_frame, faces[1]), (truth_frame, faces[0]))
-        if self.pool is not None and index > 0:
-            self.pool.add(truth, {OWN: driven})
+        if self._sync is not None:
+            self._sync.add((driven_frame, faces[1]), (truth_frame, faces[0]))
+        if self._pool is not None and index > 0:
+            self._pool.add(truth, {OWN: driven})
         if self._first is None:
             self._first = truth
         if index in self._pictured:
@@ -154,7 +154,7 @@ class _Watch:
             "lmd_copy": float(lip_distance(first, truth).mean()),
             **self._scores.means(),
             **self._copy.means(),
-            **({} if self.sync is None else self.sync.row(heard.sound)),
+            **({} if self._sync is None else self._sync.row(heard.sound)),
         }
 
 

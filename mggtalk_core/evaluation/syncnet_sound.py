@@ -30,6 +30,8 @@ def speech_coefficients(samples: Float[np.ndarray, "n"]) -> Float[np.ndarray, "1
 
     The frames are not windowed, and the last is filled up with silence.
     """
+    from scipy.fft import dct
+
     emphasised = samples.astype(np.float64)
     emphasised[1:] -= PRE_EMPHASIS * samples[:-1]
     count = 1 + max(0, -(-(len(samples) - WINDOW) // HOP))
@@ -37,7 +39,8 @@ def speech_coefficients(samples: Float[np.ndarray, "n"]) -> Float[np.ndarray, "1
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:count]
     power = np.abs(np.fft.rfft(frames, FFT)) ** 2 / FFT
     bands = _logarithm(power @ _filters().T)
-    result = bands @ _cosines().T
+    lift = 1.0 + LIFTER / 2.0 * np.sin(np.pi * np.arange(COEFFICIENTS) / LIFTER)
+    result = dct(bands, norm="ortho")[:, :COEFFICIENTS] * lift
     result[:, 0] = _logarithm(power.sum(axis=1))
     return result.T
 
@@ -57,12 +60,3 @@ def _filters() -> Float[np.ndarray, "26 257"]:
     rising = np.where((bins >= low) & (bins < middle), (bins - low) / np.maximum(middle - low, 1.0), 0.0)
     falling = np.where((bins >= middle) & (bins < high), (high - bins) / np.maximum(high - middle, 1.0), 0.0)
     return rising + falling
-
-
-@cache
-def _cosines() -> Float[np.ndarray, "13 26"]:
-    """Return the orthonormal cosine transform of the bands, its rows weighted by the lifter."""
-    rows = np.arange(COEFFICIENTS)[:, None]
-    cosines = np.sqrt(2.0 / BANDS) * np.cos(np.pi * rows * (np.arange(BANDS) + 0.5) / BANDS)
-    cosines[0] /= np.sqrt(2.0)
-    return cosines * (1.0 + LIFTER / 2.0 * np.sin(np.pi * rows / LIFTER))

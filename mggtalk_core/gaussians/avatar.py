@@ -8,7 +8,6 @@ from functools import cached_property
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..geometry.points import HeadPoints, Label
 from ..head.hairline import on_ears
@@ -106,7 +105,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         apertures=apertures,
         behind=behind,
         mirror=mirror,
-        grazing=_grazing(portrait, points, binding.model, tangents.pixel, mirror),
+        grazing=_grazing(portrait, points, part, binding.model, tangents.pixel, mirror),
         rims=rims_of(portrait, points, colours),
         neck=neck_of(portrait, points),
         cheeks=_cheeks(points, binding),
@@ -116,13 +115,15 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
     )
 
 
-def _grazing(portrait: Portrait, points: HeadPoints, model: HeadModel, pixel: float, mirror: Mirror) -> Grazing:
+def _grazing(
+    portrait: Portrait, points: HeadPoints, part: Int[Tensor, "n"], model: HeadModel, pixel: float, mirror: Mirror
+) -> Grazing:
     """Find what may streak of skin and hair; eyes and teeth lie too deep to be turned to the front."""
-    triangle = points.triangle[: points.visible_count]
-    rows = torch.nonzero(part_of(model, triangle) <= int(Part.SCALP)).squeeze(-1)
+    rows = torch.nonzero(part[: points.visible_count] <= int(Part.SCALP)).squeeze(-1)
     column, row = points.pixel[rows].long().unbind(-1)
-    place = (model.mean[model.triangles[triangle[rows].clamp(min=0)]] * points.barycentric[rows, :, None]).sum(dim=1)
-    face = (portrait.labels[row, column] == int(Parsed.FACE)) & (triangle[rows] >= 0) & ~on_ears(place)
+    corners = model.mean[model.triangles[points.triangle[rows].clamp(min=0)]]
+    place = (corners * points.barycentric[rows, :, None]).sum(dim=1)
+    face = (portrait.labels[row, column] == int(Parsed.FACE)) & (part[rows] >= 0) & ~on_ears(place)
     return grazing_of(points, rows, face, mirror, pixel)
 
 
@@ -140,7 +141,7 @@ def _tangents(points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]) -> T
     count = points.visible_count
     probes = [_probe(points, binding, shapes) for shapes in PROBES]
     camera = points.fit.camera
-    facing = normalize(camera.place - points.positions[:count], dim=-1)
+    facing = camera.sight(points.positions[:count])
     # Off-mesh points (-1) and skin (FACE, SCALP) are one surface: hairline, brows and glasses lie on the skin.
     sheet = part[:count].clamp(min=1)
     spacing = float(camera.to_camera(points.positions[:count])[:, 2].median() / camera.focal)

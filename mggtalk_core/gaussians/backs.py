@@ -33,6 +33,6 @@ def shown_from(
         camera: sees them; it carries the head's pose.
         source: has seen the visible half.
     """
-    cosine = (normalize(normals, dim=-1) * normalize(camera.place.to(positions) - positions, dim=-1)).sum(dim=-1)
+    cosine = (normalize(normals, dim=-1) * camera.sight(positions)).sum(dim=-1)
     hidden = 1.0 - smoothstep(cosine, AWAY, EDGE_ON)
     return 1.0 - hidden * (1.0 - smoothstep(camera.turned_from(source).to(positions), NEAR, FAR))

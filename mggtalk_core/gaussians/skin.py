@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import grid_sample, max_pool2d, normalize
+from torch.nn.functional import grid_sample, max_pool2d
 
 from ..geometry.interior import vertex_normals
 from ..head.camera import Camera
@@ -105,7 +105,7 @@ def _is_skin(model: HeadModel) -> Bool[Tensor, "vertices"]:
 def _on_rim(model: HeadModel, rest: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "vertices"]:
     """Tell which vertices on the sides of the head the camera sees at a grazing angle, whatever may lie before them."""
     normals = vertex_normals(rest, model.triangles)
-    facing = (normals * normalize(camera.place.to(rest) - rest, dim=-1)).sum(dim=-1)
+    facing = (normals * camera.sight(rest)).sum(dim=-1)
     return (facing < FACING) & (model.mean[:, 2] < SIDES)
 
 

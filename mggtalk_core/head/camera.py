@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ..record import Record
 
@@ -50,6 +51,10 @@ class Camera(Record):
     def place(self) -> Float[Tensor, "3"]:
         """Where the camera stands, in canonical space."""
         return -self.rotation.T @ self.translation
+
+    def sight(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Return the directions, of length 1, in which canonical ``points`` see the camera."""
+        return normalize(self.place.to(points) - points, dim=-1)
 
     def turned_from(self, other: Camera) -> Float[Tensor, ""]:
         """Return the angle, in radians, between the directions from which this camera and another see the origin."""

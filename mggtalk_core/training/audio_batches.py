@@ -83,16 +83,14 @@ def shares_of(speeches: Sequence[Speech]) -> Float[np.ndarray, "speeches"]:
 
 def draw_example(speech: Speech, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator) -> Example:
     """Return spectrum [80,mels], targets [outputs,frames] and where they are known, of a stretch of a speech."""
-    stretch = draw_stretch(speech, net, kinds, rng)
-    return stretch.mel, *stretch.targets(speech)
+    mel, stretch = draw_stretch(speech, net, kinds, rng)
+    return mel, *stretch.targets(speech)
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Sound that was drawn from a speech."""
+    """What was drawn from a speech, apart from its sound."""
 
-    mel: Float[np.ndarray, "80 mels"]
-    """Normalised, with the surroundings the net wants."""
     times: Float[np.ndarray, "frames"]
     """Seconds of the speech at which the mouth is asked for."""
     voiced: Float[np.ndarray, "frames"]
@@ -105,8 +103,13 @@ class Stretch:
         return values.T.astype(np.float32), known.T.copy()
 
 
-def draw_stretch(speech: Speech, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator) -> Stretch:
-    """Draw a stretch of a speech, in another voice and room; what is drawn does not depend on its lag."""
+def draw_stretch(
+    speech: Speech, net: MouthNetConfig, kinds: Augmentation, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "80 mels"], Stretch]:
+    """Draw a stretch of a speech, in another voice and room; what is drawn does not depend on its lag.
+
+    Its spectrum is normalised and has the surroundings that the net wants.
+    """
     tempo = rng.uniform(*kinds.tempo)
     span = STEPS * STRIDE * tempo
     start = rng.uniform(min(0.0, len(speech.mel) - span), max(0.0, len(speech.mel) - span))
@@ -120,4 +123,4 @@ def draw_stretch(speech: Speech, net: MouthNetConfig, kinds: Augmentation, rng: 
     mel = masked(normalised(other_room(mel, kinds, rng), 0.0), kinds, rng)
     inner = slice(STRIDE * net.past, STRIDE * (net.past + STEPS))
     middles = positions[inner].reshape(-1, STRIDE // PHASES).mean(axis=1)
-    return Stretch(mel.T.copy(), (middles + 0.5) / MEL_RATE, 1.0 - quiet[inner][:: STRIDE // PHASES])
+    return mel.T.copy(), Stretch((middles + 0.5) / MEL_RATE, 1.0 - quiet[inner][:: STRIDE // PHASES])

@@ -50,9 +50,9 @@ class HeardExamples:
         if key not in self._kept:
             rng = np.random.default_rng([zlib.crc32(speech.name.encode()), variant])
             listening = replace(net, members=0, listeners=1)
-            stretch = draw_stretch(speech, listening, kinds, rng)
+            mel, stretch = draw_stretch(speech, listening, kinds, rng)
             # One by one: what else is in a batch must not change the last bit.
-            heard = self.trunk(torch.from_numpy(stretch.mel)[None])[0].numpy()
-            self._kept[key] = replace(stretch, mel=stretch.mel[:, :0].copy()), heard.astype(np.float16)
+            heard = self.trunk(torch.from_numpy(mel)[None])[0].numpy()
+            self._kept[key] = stretch, heard.astype(np.float16)
         stretch, heard = self._kept[key]
         return heard, *stretch.targets(speech)

@@ -36,7 +36,7 @@ def bounded(
     Args:
         change: what the network adds.
         cover: the driven head's coverage, 0..1.
-        found: see `found_on_head`; None where the source's own coverage is not known.
+        found: see `found_on_head`; None: everything counts as found.
     """
     import cv2
 

@@ -17,7 +17,7 @@ from ...portrait.portrait import Portrait
 from ...smoothstep import smoothstep
 from ...weights.policy import current_policy
 from ..composite import Layers
-from .bounds import bounded, found_on_head, solid_cells
+from .bounds import NEAR, bounded, found_on_head, solid_cells
 from .fast import patch_changes, whole_change
 from .guide import FLOW, DrivenHead, HeadGuide, whole_guide
 from .interior import kept_dark
@@ -139,10 +139,10 @@ class Refiner:
         return bounded(change, cover[0].numpy(), self._found(guide, head))
 
     def _found(self, guide: Float[Tensor, "12 h w"], head: DrivenHead) -> Float[np.ndarray, "128 128"] | None:
-        """Return where the source's head is what the guide's flow leads to, see `found_on_head`."""
-        if self._solid is None:
-            return None
+        """Return where the source's head is what the guide's flow leads to, see `found_on_head`; None: everywhere."""
         turn = float(head.camera.turned_from(self._guide.source.camera))
+        if self._solid is None or turn <= NEAR:
+            return None
         return found_on_head(self._solid, guide[FLOW].numpy(), turn)
 
     def _refine(
