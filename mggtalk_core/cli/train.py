@@ -65,6 +65,11 @@ def _add_prepare(stages: argparse._SubParsersAction) -> None:
     prepare.add_argument("--tracks", type=Path, metavar="DIR", help="folder of clips' tracks that are there already")
     prepare.add_argument("--sources", type=int, default=3, metavar="N", help="avatars per clip (default: 3)")
     prepare.add_argument("--targets", type=int, default=24, metavar="N", help="targets per avatar (default: 24)")
+    prepare.add_argument(
+        "--runs", type=int, default=0, metavar="N",
+        help="runs of five neighbouring frames, with their sound, per avatar: train inpaint --syncnet learns from them"
+        " (default: 0)",
+    )  # fmt: skip
     prepare.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     prepare.set_defaults(run=run_prepare)
 
@@ -77,7 +82,7 @@ def run_prepare(arguments: argparse.Namespace) -> int:
     items = items_of(arguments.clips)
     if arguments.manifest is not None:
         items += items_of_manifest(arguments.manifest, arguments.split)
-    options = PrepareOptions(arguments.sources, arguments.targets)
+    options = PrepareOptions(arguments.sources, arguments.targets, arguments.runs)
     with progress_bar("clips", unit="clip") as on_step:
         table = prepare(items, arguments.output, options, tracks=arguments.tracks, jobs=arguments.jobs, on_step=on_step)
     for row in table.rows:

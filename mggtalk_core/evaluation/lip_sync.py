@@ -77,6 +77,11 @@ def lip_sync(lips: Float[Tensor, "n d"], sound: Float[Tensor, "n d"]) -> LipSync
     return LipSync(float(distances.median()) - least, least, best - REACH)
 
 
+def shown_at(place: int, fps: float) -> int:
+    """Return which frame of a run of ``fps`` frames a second is the one at ``place``, counted 25 times a second."""
+    return math.floor(place * fps / FPS + 0.5)
+
+
 class LipReader:
     """Embeds the lips of a run of pictures, frame after frame; of the pictures only the last few are kept."""
 
@@ -92,7 +97,7 @@ class LipReader:
 
     def add(self, frame: np.ndarray, face: Face | None) -> None:
         """Take the next frame, uint8 [H,W,3], as often as 25 frames a second show it."""
-        while math.floor(self._used * self._fps / FPS + 0.5) == self._seen:
+        while shown_at(self._used, self._fps) == self._seen:
             self._push(frame, None if face is None else face_box(face.landmarks))
             self._used += 1
         self._seen += 1
@@ -129,13 +134,17 @@ def face_box(landmarks: Float[Tensor, "478 d"]) -> Float[np.ndarray, "3"]:
     return np.array([*(low + high) / 2.0, (high - low).max() / 2.0])
 
 
+def square_place(box: Float[np.ndarray, "3"]) -> tuple[int, int, int]:
+    """Return left, top and edge of the square around a face's box (`face_box`), in whole pixels."""
+    x, y, half = (float(value) for value in box)
+    return round(x - half * (1.0 + MARGIN)), round(y - half), max(1, round(2.0 * half * (1.0 + MARGIN)))
+
+
 def face_square(frame: np.ndarray, box: Float[np.ndarray, "3"]) -> np.ndarray:
     """Return the square around a face, uint8 [224,224,3]: more of it below the box than above, for the chin."""
     import cv2
 
-    x, y, half = box
-    edge = max(1, round(2.0 * half * (1.0 + MARGIN)))
-    left, top = round(x - half * (1.0 + MARGIN)), round(y - half)
+    left, top, edge = square_place(box)
     square = np.full((edge, edge, 3), BLANK, np.uint8)
     height, width = frame.shape[:2]
     rows, columns = slice(max(top, 0), min(top + edge, height)), slice(max(left, 0), min(left + edge, width))

@@ -55,6 +55,17 @@ class Pair(Record):
         return self.clip, self.fit.identity.numpy().tobytes(), self.fit.beta_s.numpy().tobytes()
 
 
+@dataclass(frozen=True)
+class SpokenRun(Record):
+    """Five pairs of one source whose targets follow each other 25 times a second, and their sound."""
+
+    pairs: tuple[Pair, ...]
+    sound: Float[Tensor, "13 columns"]
+    """See `prepare_runs.run_sound`."""
+    boxes: Float[Tensor, "5 3"]
+    """See `ShardRun`."""
+
+
 class PairSet(Sequence[Pair]):
     """All pairs of the shards in a folder, in the order of their names; pictures are decoded when asked for.
 
@@ -80,7 +91,20 @@ class PairSet(Sequence[Pair]):
 
     def __getitem__(self, index: int) -> Pair:
         """Decode one pair."""
-        number, place = self._places[index]
+        return self._pair(*self._places[index])
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """Shard and number there of every run that was prepared."""
+        return [(number, run) for number, shard in enumerate(self.shards) for run in range(len(shard.runs))]
+
+    def run(self, number: int, run: int) -> SpokenRun:
+        """Decode one of `runs`."""
+        shard = self.shards[number]
+        kept = shard.run(run)
+        return SpokenRun(tuple(self._pair(number, place) for place in shard.places(run)), kept.sound, kept.boxes)
+
+    def _pair(self, number: int, place: int) -> Pair:
         source, target = self._source(number), self.shards[number].target(place)
         info = self.shards[number].info
         return Pair(

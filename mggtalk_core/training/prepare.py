@@ -79,7 +79,7 @@ def prepare(
     Args:
         items: the clips.
         folder: where shards, records and the report go; it is made.
-        options: numbers of sources and targets.
+        options: numbers of sources, targets and runs.
         tracks: folder of tracks by `track_file`; clips without one are tracked, and the track is not kept.
         jobs: processes to work in; 1 works in this one.
         on_step: counts the clips that are to do.
@@ -118,7 +118,8 @@ def summary(table: Table) -> Row:
     """Return how much there is in all, and how many clips were left out for each reason."""
     used = [row for row in table.rows if "error" not in row]
     reasons = Counter(row["error"].split(":")[0] for row in table.rows if "error" in row)
-    totals = {name: sum(row[name] for row in used) for name in ("sources", "pairs", "megabytes")}
+    counted = ("sources", "pairs", *(("runs",) if table.settings.get("runs") else ()), "megabytes")
+    totals = {name: sum(row[name] for row in used) for name in counted}
     return {"clips": len(used), "identities": len({row["identity"] for row in used}), **totals, "rejected": reasons}
 
 
@@ -161,7 +162,10 @@ def _stamp(item: ClipItem, options: PrepareOptions) -> Row:
     state = item.path.stat() if item.path.is_file() else None
     size, time_ns = (state.st_size, state.st_mtime_ns) if state else (0, 0)
     told = {"identity": item.identity, "licence_class": item.licence_class}
-    return {"version": VERSION, "size": size, "mtime_ns": time_ns, **told, **asdict(options)}
+    numbers = asdict(options)
+    if not options.runs:  # records made before there were runs stay good
+        numbers.pop("runs")
+    return {"version": VERSION, "size": size, "mtime_ns": time_ns, **told, **numbers}
 
 
 def _distinct(items: list[ClipItem]) -> list[ClipItem]:

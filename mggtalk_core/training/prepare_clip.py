@@ -33,8 +33,9 @@ from ..portrait.warp import invert
 from ..progress import OnStep, ignore_steps
 from ..render.pinholes import fill_pinholes
 from ..render.rasterize import render
+from .prepare_runs import Wanted, run_boxes, spoken_runs
 from .prepare_select import LARGEST_RESIDUAL, choose_sources, choose_targets, usable_frames
-from .shards import Shard, ShardInfo, ShardSource, ShardTarget, write_shard
+from .shards import Shard, ShardInfo, ShardRun, ShardSource, ShardTarget, write_shard
 from .tracks import ClipTrack
 
 ANOTHER_FACE = 0.15
@@ -63,11 +64,15 @@ class PrepareOptions:
     """Avatars of a clip."""
     targets: int = 24
     """Frames that each of them is driven to."""
+    runs: int = 0
+    """Runs of five neighbouring frames, with their sound, that each of them is driven to as well."""
 
     def __post_init__(self) -> None:
         """Refuse what is no count."""
         if self.sources < 1 or self.targets < 1:
             raise InputError("Pairs need at least 1 source and 1 target of each clip.")
+        if self.runs < 0:
+            raise InputError("Runs are counted from 0.")
 
 
 def shard_path(folder: Path, item: ClipItem, source: int) -> Path:
@@ -85,7 +90,7 @@ def prepare_clip(
         item: the clip.
         track: its face in every frame.
         folder: where the shards go.
-        options: numbers of sources and targets.
+        options: numbers of sources, targets and runs.
         on_step: counts avatars and targets.
 
     Raises:
@@ -94,12 +99,13 @@ def prepare_clip(
     usable = usable_frames(track)
     sources = choose_sources(track, usable, options.sources)
     targets = choose_targets(track, usable, sources, options.targets)
+    runs = spoken_runs(item.path, track, usable, sources, options.runs)
     missing = {
-        source: frames
-        for source, frames in zip(sources, targets, strict=True)
-        if not _is_done(shard_path(folder, item, source), frames)
+        source: Wanted(frames, spoken)
+        for source, frames, spoken in zip(sources, targets, runs, strict=True)
+        if not _is_done(shard_path(folder, item, source), Wanted(frames, spoken))
     }
-    studio = _Studio(item, track, sum(len(frames) + 1 for frames in missing.values()), on_step)
+    studio = _Studio(item, track, sum(len(each.frames) + len(each.beside) + 1 for each in missing.values()), on_step)
     rejected = studio.make(missing, folder)
     made = [Shard.open(shard_path(folder, item, source)) for source in sources if source not in rejected]
     if not made:
@@ -109,13 +115,17 @@ def prepare_clip(
         "usable": len(usable),
         "sources": len(made),
         "pairs": sum(len(shard) for shard in made),
+        **({"runs": sum(len(shard.runs) for shard in made)} if options.runs else {}),
         "megabytes": sum(os.path.getsize(shard.path) for shard in made) / 1e6,
         "sources_rejected": "; ".join(f"frame {source}: {reason}" for source, reason in rejected.items()),
     }
 
 
-def _is_done(path: Path, frames: list[int]) -> bool:
-    return path.is_file() and Shard.open(path).frames == tuple(frames)
+def _is_done(path: Path, wanted: Wanted) -> bool:
+    if not path.is_file():
+        return False
+    shard = Shard.open(path)
+    return shard.frames == tuple(wanted.frames) and shard.runs == tuple(run.frames for run in wanted.runs)
 
 
 @dataclass(frozen=True)
@@ -141,26 +151,35 @@ class _Studio:
         to_clip = torch.from_numpy(invert(track.crop_transform.double().numpy()))
         self._seen = Sightings(to_crop(track.landmarks.double(), to_clip), track.blendshapes, track.seen)
 
-    def make(self, wanted: dict[int, list[int]], folder: Path) -> dict[int, str]:
+    def make(self, wanted: dict[int, Wanted], folder: Path) -> dict[int, str]:
         """Write one shard per source; return the sources that had to be left out, with the reason."""
         sitters, rejected = [], {}
         for frame, image in self._frames(set(wanted)):
             try:
-                sitters.append(self._sitter(frame, image, wanted[frame]))
+                targets = sorted(wanted[frame].frames + wanted[frame].beside)
+                sitters.append(self._sitter(frame, image, targets))
             except InputError as error:
                 rejected[frame] = str(error)
             self._step()
-        targets: dict[int, list[ShardTarget]] = {sitter.frame: [] for sitter in sitters}
-        for frame, image in self._frames({target for sitter in sitters for target in wanted[sitter.frame]}):
+        shown: dict[int, dict[int, ShardTarget]] = {sitter.frame: {} for sitter in sitters}
+        for frame, image in self._frames({target for sitter in sitters for target in sitter.places}):
             for sitter in sitters:
                 if frame in sitter.places:
-                    targets[sitter.frame].append(self._target(sitter, frame, image))
+                    shown[sitter.frame][frame] = self._target(sitter, frame, image)
                     self._step()
         for sitter in sitters:
-            info = ShardInfo(self._item.path.name, self._item.identity, sitter.frame, self._item.licence_class)
-            path = shard_path(folder, self._item, sitter.frame)
-            write_shard(path, info, _shard_source(sitter.head, self._reader), targets[sitter.frame])
+            self._write(sitter, shown[sitter.frame], wanted[sitter.frame], folder)
         return rejected
+
+    def _write(self, sitter: _Sitter, targets: dict[int, ShardTarget], wanted: Wanted, folder: Path) -> None:
+        info = ShardInfo(self._item.path.name, self._item.identity, sitter.frame, self._item.licence_class)
+        fps, seen = self._track.fps, self._track.seen
+        runs = [
+            ShardRun(run.frames, run.sound, run_boxes(sitter.landmarks, seen, run.start, fps)) for run in wanted.runs
+        ]
+        alone, beside = ([targets[frame] for frame in frames] for frames in (wanted.frames, wanted.beside))
+        path = shard_path(folder, self._item, sitter.frame)
+        write_shard(path, info, _shard_source(sitter.head, self._reader), alone, beside, runs)
 
     def _step(self) -> None:
         self._done += 1

@@ -68,13 +68,29 @@ class ShardTarget(Record):
 
 
 @dataclass(frozen=True)
+class ShardRun(Record):
+    """Five neighbouring targets of a shard and their sound; see `prepare_runs.Run`."""
+
+    frames: tuple[int, ...]
+    """Index in the clip of each."""
+    sound: Float[Tensor, "13 columns"]
+    """See `prepare_runs.run_sound`."""
+    boxes: Float[Tensor, "5 3"]
+    """Centre (x, y) of the face's box in each frame, and half its longer edge, in pixels of the crop."""
+
+
+@dataclass(frozen=True)
 class Shard:
     """A shard on disk: its header is known, its tensors are read when asked for."""
 
     path: Path
     info: ShardInfo
     frames: tuple[int, ...]
-    """Index in the clip of every target."""
+    """Index in the clip of every target that makes a pair."""
+    beside: tuple[int, ...] = ()
+    """Index in the clip of the targets, after those, that only a run needs."""
+    runs: tuple[tuple[int, ...], ...] = ()
+    """Index in the clip of each frame of every run."""
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Shard:
@@ -93,10 +109,11 @@ class Shard:
         if header.get("version") != VERSION:
             raise InputError(f"{path} is no shard of this version; remove it and run train prepare again.")
         info = ShardInfo(header["clip"], header["identity"], int(header["source_frame"]), header["licence_class"])
-        return cls(Path(path), info, tuple(int(frame) for frame in header["frames"].split()))
+        runs = tuple(_numbers(run) for run in header.get("runs", "").split(";") if run)
+        return cls(Path(path), info, _numbers(header["frames"]), _numbers(header.get("beside", "")), runs)
 
     def __len__(self) -> int:
-        """Return the number of targets."""
+        """Return the number of pairs."""
         return len(self.frames)
 
     def source(self) -> ShardSource:
@@ -112,11 +129,22 @@ class Shard:
         return ShardSource(decode(image), decode(layer), decode(inside), landmarks, head)
 
     def target(self, place: int) -> ShardTarget:
-        """Decode the target at ``place`` of `frames`."""
+        """Decode the target at ``place`` of `frames` and `beside`."""
         with self._file() as file:
             pictures = {name: decode(file.get_tensor(f"{name}.{place:04d}")) for name in ("render", "truth", "matte")}
             states = {name: file.get_slice(name)[place] for name in _STATES}
-        return ShardTarget(frame=self.frames[place], **pictures, **states)
+        return ShardTarget(frame=(self.frames + self.beside)[place], **pictures, **states)
+
+    def run(self, number: int) -> ShardRun:
+        """Read the run at ``number`` of `runs`."""
+        with self._file() as file:
+            sound, boxes = (file.get_slice(name)[number] for name in ("run_sound", "run_boxes"))
+        return ShardRun(self.runs[number], sound, boxes)
+
+    def places(self, number: int) -> list[int]:
+        """Return where a run's targets are, as `target` counts."""
+        stored = self.frames + self.beside
+        return [stored.index(frame) for frame in self.runs[number]]
 
     def _file(self):  # noqa: ANN202
         from safetensors import safe_open
@@ -124,10 +152,19 @@ class Shard:
         return safe_open(self.path, "pt")
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split())
+
+
 def write_shard(
-    path: str | os.PathLike[str], info: ShardInfo, source: ShardSource, targets: Sequence[ShardTarget]
+    path: str | os.PathLike[str],
+    info: ShardInfo,
+    source: ShardSource,
+    targets: Sequence[ShardTarget],
+    beside: Sequence[ShardTarget] = (),
+    runs: Sequence[ShardRun] = (),
 ) -> None:
-    """Write a shard, whole or not at all.
+    """Write a shard, whole or not at all; ``beside`` are targets that only ``runs`` need.
 
     Raises:
         InputError: there is no target, or the file cannot be written.
@@ -136,15 +173,18 @@ def write_shard(
 
     if not targets:
         raise InputError(f"Nothing to write into {path}: the source has no target.")
-    tensors = _source_tensors(source)
-    for place, target in enumerate(targets):
+    tensors, stored = _source_tensors(source) | _run_tensors(runs), [*targets, *beside]
+    for place, target in enumerate(stored):
         tensors[f"render.{place:04d}"] = encode_exactly(target.render)
         tensors[f"truth.{place:04d}"] = encode_photograph(target.truth)
         tensors[f"matte.{place:04d}"] = encode_exactly(target.matte)
     for name in _STATES:
-        tensors[name] = torch.stack([getattr(target, name).float() for target in targets])
+        tensors[name] = torch.stack([getattr(target, name).float() for target in stored])
     header = {name: str(value) for name, value in dataclasses.asdict(info).items()}
     header |= {"version": VERSION, "frames": " ".join(str(target.frame) for target in targets)}
+    if runs:
+        header["beside"] = " ".join(str(target.frame) for target in beside)
+        header["runs"] = ";".join(" ".join(map(str, run.frames)) for run in runs)
     with replacing(path) as temporary:
         temporary.write_bytes(_with_sorted_header(save(tensors, header)))
 
@@ -156,6 +196,12 @@ def _with_sorted_header(data: bytes) -> bytes:
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     return data[:start] + text.ljust(end - start) + data[end:]
+
+
+def _run_tensors(runs: Sequence[ShardRun]) -> dict[str, Tensor]:
+    if not runs:
+        return {}
+    return {f"run_{name}": torch.stack([getattr(run, name).float() for run in runs]) for name in ("sound", "boxes")}
 
 
 def _source_tensors(source: ShardSource) -> dict[str, Tensor]:
