@@ -18,6 +18,12 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
     inpaint.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     inpaint.add_argument("--part", default="whole", choices=_PARTS, help="what is trained (default: whole)")
     inpaint.add_argument("--config", choices=("paper",), help="paper: the large network over the whole crop")
+    inpaint.add_argument(
+        "--syncnet", type=Path, metavar="FILE",
+        help="your own weights of SyncNet (syncnet_v2.model, or safetensors with the same names): the mouth learns to"
+        " fit the sound, too; needs --part mouth, and pairs made with train prepare --runs",
+    )  # fmt: skip
+    inpaint.add_argument("--sync-weight", type=float, default=0.1, metavar="W", help="weight of SyncNet's term (0.1)")
     inpaint.add_argument("--steps", type=int, metavar="N", help="end after N steps")
     inpaint.add_argument("--minutes", type=float, metavar="M", help="end after M minutes")
     inpaint.add_argument("--batch", type=int, default=4, metavar="N", help="examples per step (default: 4)")
@@ -42,16 +48,27 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
 
 def run_inpaint(arguments: argparse.Namespace) -> int:
     """Train, and say where the weights are."""
+    from ..errors import InputError
     from ..training.inpaint import train_inpaint
+    from ..training.inpaint_sync import train_synced_mouth
     from ..training.stage import LoopOptions
+
+    if arguments.syncnet is not None and arguments.part != "mouth":
+        raise InputError("SyncNet sees lips alone: give --part mouth with --syncnet.")
 
     names = ("output", "steps", "minutes", "batch", "rate", "precision", "workers", "seed", "judge_minutes", "resume")
     options = LoopOptions(**{name: getattr(arguments, name) for name in names})
     with progress_bar(f"train {arguments.part}", unit="step") as on_step:
-        train_inpaint(
-            arguments.pairs, arguments.val, arguments.part, options, config=arguments.config, crop=arguments.crop,
-            on_step=on_step,
-        )  # fmt: skip
+        if arguments.syncnet is not None:
+            train_synced_mouth(
+                arguments.pairs, arguments.val, arguments.syncnet, options, weight=arguments.sync_weight,
+                on_step=on_step,
+            )  # fmt: skip
+        else:
+            train_inpaint(
+                arguments.pairs, arguments.val, arguments.part, options, config=arguments.config, crop=arguments.crop,
+                on_step=on_step,
+            )  # fmt: skip
     say(str(arguments.output / "weights.safetensors"))
     return 0
 

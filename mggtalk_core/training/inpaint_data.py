@@ -15,7 +15,18 @@ from ..head.model import load_head_model
 from ..portrait.warp import to_indices
 from ..render.inpaint.guide import FLOW, MIRRORED, DrivenHead, HeadGuide, whole_guide
 from ..render.inpaint.networks import CONFIGS
-from ..render.inpaint.patches import PLACES, Patch, Place, alignment, cut, cut_picture, cut_source, facing, feather
+from ..render.inpaint.patches import (
+    PLACES,
+    Patch,
+    Place,
+    SourcePatch,
+    alignment,
+    cut,
+    cut_picture,
+    cut_source,
+    facing,
+    feather,
+)
 from .pairs import Pair, PairSet
 
 Example = dict[str, Tensor]
@@ -204,12 +215,7 @@ def patch_example(pair: Pair, place: Place) -> Example | None:
     guide, head = driven_guide(pair)
     if facing(place, head) < _SHUT_OR_OPEN or facing(place, guide.source) < _SHUT_OR_OPEN:
         return None
-    render = pair.render.permute(1, 2, 0).float() / 255.0
-    layer = pair.layer.permute(1, 2, 0).float() / 255.0
-    composite = (render[..., :3] + (1.0 - render[..., 3:]) * layer).numpy()
-    shown = pair.source.permute(1, 2, 0).float().div(255.0).numpy()
-    source = cut_source(place, guide, shown, CONFIGS[place.part].stem)
-    patch = cut(place, guide, head, alignment(place, guide, head), composite, source)
+    patch, _, _ = cut_pair(pair, place, guide, head)
     return {
         "composite": patch.composite,
         "source": patch.source,
@@ -217,6 +223,18 @@ def patch_example(pair: Pair, place: Place) -> Example | None:
         "truth": _cut_bytes(pair.truth, patch, place),
         "weight": (0.1 + torch.from_numpy(feather(place))) * _cut_bytes(pair.inside, patch, place).round(),
     }
+
+
+def cut_pair(
+    pair: Pair, place: Place, guide: HeadGuide, head: DrivenHead
+) -> tuple[Patch, SourcePatch, Float[np.ndarray, "512 512 3"]]:
+    """Return a place of a pair's analytic frame, the same place in its source, and the frame."""
+    render = pair.render.permute(1, 2, 0).float() / 255.0
+    layer = pair.layer.permute(1, 2, 0).float() / 255.0
+    composite = (render[..., :3] + (1.0 - render[..., 3:]) * layer).numpy()
+    shown = pair.source.permute(1, 2, 0).float().div(255.0).numpy()
+    source = cut_source(place, guide, shown, CONFIGS[place.part].stem)
+    return cut(place, guide, head, alignment(place, guide, head), composite, source), source, composite
 
 
 def _cut_bytes(picture: Tensor, patch: Patch, place: Place) -> Float[Tensor, "c h w"]:

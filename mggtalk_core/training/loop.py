@@ -52,7 +52,11 @@ class Trainer:
     def _learn(self, on_step: OnStep) -> None:
         options, accelerator = self._options, self._accelerator
         numbers = Numbers(self._progress.step, options.batch, accelerator.process_index, accelerator.num_processes)
-        loader = DataLoader(self._stage.examples(), options.batch, sampler=numbers, num_workers=options.workers)
+        examples = self._stage.examples()
+        collate = getattr(examples, "collate", None)  # None: each tensor of an example is stacked
+        loader = DataLoader(
+            examples, options.batch, sampler=numbers, num_workers=options.workers, collate_fn=collate
+        )  # fmt: skip
         before, start = self._progress.seconds, time.perf_counter()
         saved = judged = start
         batches = iter(loader)

@@ -61,7 +61,10 @@ class Stage(Protocol):
     """Discriminator, if there is one."""
 
     def examples(self) -> Dataset[Batch]:
-        """Return an endless row of examples; the n-th depends on n alone."""
+        """Return an endless row of examples; the n-th depends on n alone.
+
+        If the row has a method ``collate``, it puts a batch together; else each tensor of an example is stacked.
+        """
         ...
 
     def made(self, network: nn.Module, batch: Batch) -> Tensor:
