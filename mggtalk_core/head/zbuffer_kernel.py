@@ -37,10 +37,11 @@ def _fill(
     ax, ay, az = corners[a]
     bx, by, bz = corners[b]
     cx, cy, cz = corners[c]
-    x_first = int(max(np.floor(min(ax, bx, cx) - 0.5), 0.0))
-    x_last = int(min(np.ceil(max(ax, bx, cx) - 0.5), width - 1.0))
-    y_first = int(max(np.floor(min(ay, by, cy) - 0.5), 0.0))
-    y_last = int(min(np.ceil(max(ay, by, cy) - 0.5), height - 1.0))
+    # The pixels whose centres lie in the triangle's box.
+    x_first = int(max(np.ceil(min(ax, bx, cx) - 0.5), 0.0))
+    x_last = int(min(np.floor(max(ax, bx, cx) - 0.5), width - 1.0))
+    y_first = int(max(np.ceil(min(ay, by, cy) - 0.5), 0.0))
+    y_last = int(min(np.floor(max(ay, by, cy) - 0.5), height - 1.0))
     for row in range(y_first, y_last + 1):
         for column in range(x_first, x_last + 1):
             x, y = column + 0.5, row + 0.5
