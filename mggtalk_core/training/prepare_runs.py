@@ -136,4 +136,5 @@ def _lively(starts: list[int], track: ClipTrack) -> list[int]:
         return []
     opening = mouth_opening(track.landmarks)
     spread = torch.stack([opening[list(frames_of(start, track.fps))].std() for start in starts])
-    return [start for start, value in zip(starts, spread, strict=True) if value >= spread.median()]
+    most = spread.argsort(descending=True, stable=True)[: (len(starts) + 1) // 2]
+    return [starts[place] for place in most.sort().values.tolist()]
