@@ -11,10 +11,14 @@ import torch
 from mggtalk_core.errors import InputError
 from mggtalk_core.evaluation.landmarks import eye_distance, eye_opening, mouth_opening
 from mggtalk_core.evaluation.metrics import psnr
+from mggtalk_core.evaluation.syncnet_sound import samples_of
+from mggtalk_core.media.audio import read_sound
+from mggtalk_core.media.sound import Sound
 from mggtalk_core.media.video_writer import VideoWriter
 from mggtalk_core.training.pairs import PairSet
 from mggtalk_core.training.prepare import identities_first, items_of, items_of_manifest, prepare, summary
 from mggtalk_core.training.prepare_clip import ClipItem, PrepareOptions
+from mggtalk_core.training.prepare_runs import AROUND, run_sound
 from mggtalk_core.training.prepare_select import (
     LEAST_FRAMES,
     choose_sources,
@@ -155,14 +159,15 @@ SHIFTS = [
     (round(10.0 - 10.0 * math.cos(math.tau * k / 30)), round(5.0 * math.sin(math.tau * k / 60))) for k in range(18)
 ]
 """A window that moves over a still picture: everything in it moves the other way, by whole pixels."""
-OPTIONS = PrepareOptions(sources=1, targets=4)
+OPTIONS = PrepareOptions(sources=1, targets=4, runs=1)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, astronaut):
     """Pairs of a clip in which a portrait moves but does not change, and of a clip without a face."""
     folder = tmp_path_factory.mktemp("prepare")
-    moving_clip(folder / "moving.mp4", astronaut, SHIFTS)
+    noise = 0.2 * torch.randn(1, 48000, generator=torch.Generator().manual_seed(0))
+    moving_clip(folder / "moving.mp4", astronaut, SHIFTS, sound=Sound(noise, 48000))
     with VideoWriter(folder / "empty.mp4", 25.0, 96, 96) as writer:
         for _ in range(3):
             writer.write(np.full((96, 96, 3), 128, np.uint8))
@@ -208,6 +213,24 @@ def test_a_still_target_is_driven_by_nothing(made):
         moved = (pair.translation - pair.fit.camera.translation)[:2] * 1400.0 / pair.translation[2]
         wanted = -torch.tensor(SHIFTS[frame], dtype=torch.float32) * crop_scale(folder, pair)
         assert torch.allclose(moved, wanted, atol=3.0), frame
+
+
+def test_a_run_is_five_renders_with_their_sound(made):
+    folder, _, table = made
+    pairs = PairSet(folder / "pairs")
+    assert pairs.runs == [(0, 0)] and len(pairs) == 4
+    (frames,), run = pairs.shards[0].runs, pairs.run(0, 0)
+    assert frames == tuple(range(frames[0], frames[0] + 5)) and 0 not in frames
+    expected = run_sound(samples_of(read_sound(folder / "moving.mp4")), frames[0])
+    torch.testing.assert_close(run.sound, expected, rtol=0.0, atol=0.0, equal_nan=True)
+    assert expected[:, 4 * AROUND : 4 * AROUND + 20].isfinite().all()
+    for frame, pair, box in zip(frames, run.pairs, run.boxes, strict=True):
+        apart = (pair.landmarks - run.pairs[0].landmarks)[:, :2].mean(dim=0)
+        shift = np.subtract(SHIFTS[frames[0]], SHIFTS[frame]).astype(np.float32)
+        assert torch.allclose(apart, crop_scale(folder, pair) * torch.from_numpy(shift), atol=2.0), frame
+        middle = (pair.landmarks[:468, :2].amin(dim=0) + pair.landmarks[:468, :2].amax(dim=0)) / 2.0
+        assert float((box[:2] - middle).norm()) < 0.2 * float(box[2])  # the median of half a second around
+    assert {row["clip"]: row for row in table.rows}["moving.mp4"]["runs"] == summary(table)["runs"] == 1
 
 
 def test_the_report_says_what_was_left_out_and_why(made):

@@ -9,6 +9,7 @@ from mggtalk_core.head.camera import Camera
 from mggtalk_core.head.head_fit import HeadFit
 from mggtalk_core.head.landmark_model import LandmarkModel
 from mggtalk_core.head.model import load_head_model
+from mggtalk_core.media.sound import Sound
 from mggtalk_core.media.video_writer import VideoWriter
 from mggtalk_core.motion.rotations import camera_rotation
 from mggtalk_core.portrait.blendshapes import BLENDSHAPE_INDEX
@@ -44,10 +45,12 @@ def track_of(yaw: torch.Tensor, fps: float = 25.0, scale: float = 1.0, **shapes:
     )  # fmt: skip
 
 
-def moving_clip(path: Path, picture: torch.Tensor, shifts: list[tuple[int, int]], size: int = 420) -> Path:
+def moving_clip(
+    path: Path, picture: torch.Tensor, shifts: list[tuple[int, int]], size: int = 420, sound: Sound | None = None
+) -> Path:
     """Write a clip of a window of ``size`` pixels over a picture, which moves by ``shifts`` (x, y) from its middle."""
     pixels = (picture.permute(1, 2, 0).numpy() * 255.0 + 0.5).astype(np.uint8)
-    with VideoWriter(path, 25.0, size, size) as writer:
+    with VideoWriter(path, 25.0, size, size, sound) as writer:
         for x, y in shifts:
             top, left = y, (pixels.shape[1] - size) // 2 + x
             writer.write(np.ascontiguousarray(pixels[top : top + size, left : left + size]))
