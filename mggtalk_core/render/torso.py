@@ -61,7 +61,7 @@ class Torso:
         move_y = np.float32(shift[1]) + np.float32(sine) * dx + np.float32(cosine) * dy
         map_x, map_y = x - self._weight * move_x, y - self._weight * move_y
         warped = cv2.remap(self._layer, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return torch.from_numpy(warped).permute(2, 0, 1)
+        return torch.from_numpy(np.ascontiguousarray(warped.transpose(2, 0, 1)))
 
 
 def _follow_weight(labels: np.ndarray, neck: np.ndarray) -> np.ndarray:
