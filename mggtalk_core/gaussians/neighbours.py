@@ -105,8 +105,8 @@ def surface_tangents(
     rows, weights, lengths = [], [], []
     for dx, dy in ((1, 0), (0, 1)):
         ahead, behind = grid[row + dy, column + dx], grid[row - dy, column - dx]
-        ahead = torch.where(_joined(here, ahead, sheet, rest, probes, spacing), ahead, here)
-        behind = torch.where(_joined(here, behind, sheet, rest, probes, spacing), behind, here)
+        ahead = torch.where(_joined(ahead, sheet, rest, probes, spacing), ahead, here)
+        behind = torch.where(_joined(behind, sheet, rest, probes, spacing), behind, here)
         step = 1.0 / ((ahead != here).float() + (behind != here).float()).clamp(min=1.0)
         rows.append(torch.stack((ahead, behind), dim=-1))
         weights.append(torch.stack((step, -step), dim=-1))
@@ -117,19 +117,18 @@ def surface_tangents(
 
 
 def _joined(
-    here: Int[Tensor, "f"],
     there: Int[Tensor, "f"],
     sheet: Int[Tensor, "f"],
     rest: Float[Tensor, "f 3"],
     probes: Sequence[Float[Tensor, "n 3"]],
     spacing: float,
 ) -> Bool[Tensor, "f"]:
-    """Tell whether two neighbouring pixels stay on one surface at rest and in every probe expression."""
+    """Tell whether each point and its neighbour stay on one surface at rest and in every probe expression."""
     other = there.clamp(min=0)
-    gap = rest[other] - rest[here]
-    joined = (there >= 0) & (sheet[other] == sheet[here]) & (gap.norm(dim=-1) < REST_REACH * spacing)
+    gap = rest[other] - rest
+    joined = (there >= 0) & (sheet[other] == sheet) & (gap.norm(dim=-1) < REST_REACH * spacing)
     for probe in probes:
-        opening = (probe[other] - probe[here] - gap).norm(dim=-1)
+        opening = (probe[other] - probe[: len(rest)] - gap).norm(dim=-1)
         joined &= opening < PROBE_REACH * spacing
     return joined
 

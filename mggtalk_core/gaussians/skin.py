@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import grid_sample, max_pool2d
+from torch.nn.functional import grid_sample
 
 from ..geometry.interior import vertex_normals
+from ..geometry.silhouette import eroded
 from ..head.camera import Camera
 from ..head.hairline import above_hairline, on_ears
 from ..head.head_fit import HeadFit
@@ -116,8 +117,7 @@ def _seen(portrait: Portrait, model: HeadModel, projected: Float[Tensor, "vertic
     inside = (column >= 0) & (row >= 0) & (column < CROP_SIZE) & (row < CROP_SIZE)
     column, row = column.clamp(0, CROP_SIZE - 1), row.clamp(0, CROP_SIZE - 1)
     front = depth[row, column]
-    pad = MATTE_EROSION // 2
-    solid = -max_pool2d(-portrait.matte[None], MATTE_EROSION, stride=1, padding=pad)[0, 0]
+    solid = eroded(portrait.matte[0], MATTE_EROSION)
     visible = inside & (front > 0) & (projected[:, 2] < front + SEEN_DEPTH) & (solid[row, column] > 0.9)
     return visible & _is_skin(model)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from .surface import Surface
 
@@ -73,16 +73,21 @@ def tucked_in(positions: Float[Tensor, "k 3"], surface: Surface, *, erosion: int
     return Tucked(pixels[:, :2] + shift, pixels[:, 2], shift.norm(dim=1), shown, ~solid[row, column], in_picture)
 
 
+def eroded(values: Float[Tensor, "height width"], window: int) -> Float[Tensor, "height width"]:
+    """Return the least value within an odd window of pixels around each; beyond the border is nothing."""
+    import cv2
+
+    least = cv2.erode(values.cpu().numpy(), np.ones((window, window), np.uint8))  # far faster than torch's max_pool2d
+    return torch.from_numpy(least).to(values.device)
+
+
 def _nearest_solid(
     solid: Bool[Tensor, "height width"], erosion: int
 ) -> tuple[Int[Tensor, "height width"], Int[Tensor, "height width"]]:
     """Return row and column of the nearest pixel inside the shrunk silhouette, for every pixel."""
     from scipy.ndimage import distance_transform_edt
 
-    # One axis after the other: the same square window at a fraction of the work.
-    thin = -max_pool2d(-solid.float()[None, None], (erosion, 1), stride=1, padding=(erosion // 2, 0))
-    core = -max_pool2d(-thin, (1, erosion), stride=1, padding=(0, erosion // 2))
-    outside = (core[0, 0] == 0).cpu().numpy()
+    outside = (eroded(solid.float(), erosion) == 0).cpu().numpy()
     rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
     device = solid.device
     return torch.from_numpy(rows).long().to(device), torch.from_numpy(columns).long().to(device)
