@@ -95,10 +95,10 @@ def survey(pairs: PairSet, network: Listener, *, on_step: OnStep = ignore_steps)
     """Let SyncNet tell, from the real frames, by how much the sound of each clip is late, and which runs are in step.
 
     What is driven to a clip's frames can only be asked to fit its sound where the real lips do: the sound is moved to
-    where they fit best over all runs of the clip (Chung & Zisserman 2016, 4.1), and a run is left out in which they
+    where they fit best over all runs of the clip (Chung & Zisserman 2016), and a run is left out in which they
     are no nearer to it than to the sound at half of the other offsets, or in which the refined mouth is hardly seen.
-    The margin, which was not published, is the mean over the clips of the median distance over all offsets: what is
-    that far apart is not in step. There may be no run that can be learned from.
+    The margin does not come with the published weights: it is the mean over the clips of the median distance over all
+    offsets, as what is that far apart is not in step. There may be no run that can be learned from.
 
     Raises:
         InputError: no run was prepared.

@@ -82,7 +82,7 @@ def face_squares(
 
 
 def contrast(own: Float[Tensor, "n"], others: Float[Tensor, "m"], margin: float) -> Float[Tensor, ""]:
-    """Return the contrastive loss of Chung & Zisserman 2016, 2.3, over the margin's square.
+    """Return the contrastive loss of Chung & Zisserman 2016 over the margin's square.
 
     Args:
         own: distances of lips to the sound that belongs to them.
