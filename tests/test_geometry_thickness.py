@@ -48,3 +48,11 @@ def test_the_wings_of_the_nose_are_thin_and_the_cheeks_are_not(nearest):
     assert wing.any() and cheek.any()
     assert 0.0 < THIN * float(found[wing].min()) < 0.03
     assert found[cheek & (model.parts == int(Part.FACE))].isinf().all()
+
+
+def test_what_is_less_deep_than_asked_for_is_found_as_without_a_limit():
+    model = load_head_model()
+    normals, skin = vertex_normals(model.mean, model.triangles), model.parts <= int(Part.SCALP)
+    every, near = (thickness(model.mean, normals, skin, deepest) for deepest in (float("inf"), 0.075))
+    assert (every <= 0.075).sum() > 100
+    torch.testing.assert_close(near.clamp(max=0.075), every.clamp(max=0.075), rtol=0.0, atol=0.0)

@@ -174,6 +174,6 @@ def _inset(
     """Move points of the skin inwards along its normal, less near the margins of lips and lids and where it is thin."""
     depth = RIM_INSET + (INSET - RIM_INSET) * ((rim - RIM_REACH) / RIM_REACH).clamp(0.0, 1.0)
     normals = vertex_normals(vertices, model.triangles)
-    thin = THIN * thickness(vertices, normals, model.parts <= int(Part.SCALP))
+    thin = THIN * thickness(vertices, normals, model.parts <= int(Part.SCALP), deepest=INSET / THIN)
     inwards = -normals * torch.minimum(depth, thin)[:, None]
     return _on_surface(triangle, barycentric, vertices + inwards, model)

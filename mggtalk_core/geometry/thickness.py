@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -16,19 +18,22 @@ ASIDE = 1.0
 
 
 def thickness(
-    vertices: Float[Tensor, "v 3"], normals: Float[Tensor, "v 3"], skin: Bool[Tensor, "v"]
+    vertices: Float[Tensor, "v 3"], normals: Float[Tensor, "v 3"], skin: Bool[Tensor, "v"], deepest: float = math.inf
 ) -> Float[Tensor, "v"]:
     """Return how deep under each vertex of the skin its other side lies; infinite where none is near.
 
     ``normals`` point outwards and have unit length; vertices that are not ``skin`` neither have nor are an other side.
+    What lies deeper than ``deepest`` may come out as infinite: not to look for it saves most of the time.
     """
     from scipy.spatial import cKDTree
 
     places, outwards = (each[skin].float().cpu().numpy() for each in (vertices, normals))
     found = np.full(len(vertices), np.inf, np.float32)
     if len(places) > 1:
-        near = cKDTree(places).query(places, k=min(NEIGHBOURS, len(places)))[1]
-        opposed = _dot(outwards[near], outwards[:, None]) < OPPOSED
+        farthest = deepest * math.hypot(1.0, ASIDE)
+        near = cKDTree(places).query(places, k=min(NEIGHBOURS, len(places)), distance_upper_bound=farthest)[1]
+        # Where there are fewer so near, the rest are given the row behind the last.
+        opposed = _dot(np.vstack((outwards, np.zeros(3, np.float32)))[near], outwards[:, None]) < OPPOSED
         here, there = opposed.nonzero()[0], near[opposed]
         way = places[there] - places[here]
         depth = -_dot(way, outwards[here])
