@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
+from ..weights.tensor_file import packed
 
 _LEVELS = 32767
 _INDICES = ("triangles", "landmark_vertices", "mirror", "inner_lip", "eyelid_left", "eyelid_right")
@@ -34,14 +35,12 @@ def read_model_file(path: Path) -> dict[str, Tensor]:
 
 def write_model_file(path: Path, fields: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write the fields of `HeadModel` to ``path``."""
-    from safetensors.torch import save_file
-
     stored = {name: fields[name].contiguous() for name in _PLAIN}
     stored.update((name, fields[name].to(torch.uint16).contiguous()) for name in _INDICES)
     stored["identity"], stored["identity_scale"] = _quantise(fields["identity_basis"])
     stored.update(_sparse_expressions(fields["expression_basis"]))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(stored, path, metadata)
+    Path(path).write_bytes(packed(stored, metadata))
 
 
 def _quantise(modes: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ..head.camera import Camera
 from ..head.head_fit import HeadFit
 from ..media.atomic import replacing
 from ..record import Record
+from ..weights.tensor_file import packed
 
 VERSION = "1"
 _JPEG_QUALITY = 98
@@ -169,8 +169,6 @@ def write_shard(
     Raises:
         InputError: there is no target, or the file cannot be written.
     """
-    from safetensors.torch import save
-
     if not targets:
         raise InputError(f"Nothing to write into {path}: the source has no target.")
     tensors, stored = _source_tensors(source) | _run_tensors(runs), [*targets, *beside]
@@ -186,16 +184,7 @@ def write_shard(
         header["beside"] = " ".join(str(target.frame) for target in beside)
         header["runs"] = ";".join(" ".join(map(str, run.frames)) for run in runs)
     with replacing(path) as temporary:
-        temporary.write_bytes(_with_sorted_header(save(tensors, header)))
-
-
-def _with_sorted_header(data: bytes) -> bytes:
-    """Sort the metadata of a safetensors file, which is written in random order: equal pairs make equal files."""
-    start, end = 8, 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[start:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return data[:start] + text.ljust(end - start) + data[end:]
+        temporary.write_bytes(packed(tensors, header))
 
 
 def _run_tensors(runs: Sequence[ShardRun]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from .tensor_file import packed
 
 Network = TypeVar("Network", bound=nn.Module)
 _SIZES = "config"
@@ -27,10 +28,8 @@ def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], sizes: Mapping[str, Any], notes: Mapping[str, str]
 ) -> None:
     """Write some of a network's weights; see `write_module`."""
-    from safetensors.torch import save_file
-
     halves = {name: value.detach().half().cpu().contiguous() for name, value in tensors.items()}
-    save_file(halves, path, {**notes, _SIZES: json.dumps(dict(sizes), sort_keys=True)})
+    Path(path).write_bytes(packed(halves, {**notes, _SIZES: json.dumps(dict(sizes), sort_keys=True)}))
 
 
 def read_module(path: str | os.PathLike[str], build: Callable[[dict[str, Any]], Network]) -> Network:
