@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..geometry.points import HeadPoints, Label
 from ..head.hairline import on_ears
@@ -82,11 +83,7 @@ class Avatar(Record):
     @cached_property
     def harmonics(self) -> Float[Tensor, "g 4 3"]:
         """The base colours as spherical harmonics; do not change them."""
-        sh = torch.zeros(len(self.colours), 4, 3, device=self.colours.device)
-        sh[:, 0] = (self.colours - 0.5) / SH_C0
-        first, last = self.points.visible_count, self.seen_count
-        sh[first:last] = self.mirror.reflect_harmonics(sh[first:last])
-        return sh
+        return pad((self.colours - 0.5) / SH_C0, (0, 9)).view(-1, 4, 3)  # the same from all sides
 
 
 def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Avatar:

@@ -37,6 +37,8 @@ def interpolate(
     barycentric: Float[Tensor, "3 height width"],
 ) -> Float[Tensor, "channels height width"]:
     """Spread values of the vertices over the pixels that `rasterize_mesh` filled; zero elsewhere."""
-    corners = values[triangles[triangle.clamp(min=0)]]  # [H, W, 3, C]
-    spread = torch.einsum("hwkc,khw->chw", corners, barycentric.to(values))
-    return spread * (triangle >= 0)
+    filled = torch.nonzero(triangle.flatten() >= 0).squeeze(-1)
+    corners = values[triangles[triangle.flatten()[filled]]]  # [K, 3, C]
+    spread = values.new_zeros(values.shape[1], triangle.numel())
+    spread[:, filled] = torch.einsum("kvc,vk->ck", corners, barycentric.to(values).flatten(1)[:, filled])
+    return spread.unflatten(1, triangle.shape)
