@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mggtalk_core.media.fill import fill
+from mggtalk_core.media.fill import _plain_relaxed, _relaxed, fill
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -65,3 +65,12 @@ def test_half_known_pixels_mix():
 def test_same_input_same_bits():
     image, known = noise(3, 100, 77), (noise(1, 100, 77, seed=1) < 0.3).float()
     assert torch.equal(fill(image, known), fill(image, known))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (5, 1), (1, 7), (2, 2)])
+def test_compiled_relaxation_is_the_plain_one(size):
+    start, image, weight = noise(1, 3, *size), noise(1, 3, *size, seed=1), noise(1, 1, *size, seed=2)
+    weight[weight < 0.3], weight[weight > 0.7] = 0.0, 1.0
+    plain = _plain_relaxed(start, image, weight)
+    # torch may multiply and add in one step, which rounds once less.
+    torch.testing.assert_close(_relaxed(start.clone(), image, weight), plain, rtol=0.0, atol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -41,9 +42,8 @@ def _pull(image: Float[Tensor, "1 c h w"], weight: Float[Tensor, "1 1 h w"]) -> 
     # Clamping coordinates at the border, as interpolate does, keeps the fill flat there.
     below = functional.interpolate(_pull(coarse, coarse_weight), scale_factor=2.0, mode="bilinear")
     filled = torch.lerp(below[..., :height, :width], image, weight)
-    for _ in range(RELAXATIONS):
-        filled = torch.lerp(_neighbours_mean(filled), image, weight)
-    return filled
+    loops_may = filled.device.type == "cpu" and filled.dtype == torch.float32 and not filled.requires_grad
+    return (_relaxed if loops_may else _plain_relaxed)(filled, image, weight)
 
 
 def _push(image: Float[Tensor, "1 c h w"], weight: Float[Tensor, "1 1 h w"]) -> tuple[Tensor, Tensor]:
@@ -55,6 +55,28 @@ def _push(image: Float[Tensor, "1 c h w"], weight: Float[Tensor, "1 1 h w"]) -> 
     total = 4.0 * functional.avg_pool2d(weight, 2)
     mean = 4.0 * functional.avg_pool2d(colour, 2) / total.clamp(min=1e-12)
     return mean, total.clamp(max=1.0)
+
+
+def _relaxed(
+    filled: Float[Tensor, "1 c h w"], image: Float[Tensor, "1 c h w"], weight: Float[Tensor, "1 1 h w"]
+) -> Float[Tensor, "1 c h w"]:
+    """Return the fill after the relaxations, writing over ``filled``; its plain twin is `_plain_relaxed`."""
+    from .fill_kernels import relax
+
+    before, kept, share = (each.contiguous().numpy() for each in (filled[0], image[0], weight[0, 0]))
+    after = np.empty_like(before)
+    for _ in range(RELAXATIONS):
+        relax(before, kept, share, after)
+        before, after = after, before
+    return torch.from_numpy(before)[None]
+
+
+def _plain_relaxed(
+    filled: Float[Tensor, "1 c h w"], image: Float[Tensor, "1 c h w"], weight: Float[Tensor, "1 1 h w"]
+) -> Float[Tensor, "1 c h w"]:
+    for _ in range(RELAXATIONS):
+        filled = torch.lerp(_neighbours_mean(filled), image, weight)
+    return filled
 
 
 def _neighbours_mean(image: Float[Tensor, "1 c h w"]) -> Float[Tensor, "1 c h w"]:
