@@ -169,7 +169,10 @@ def resized(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size s
 
 def to_bytes(image: Float[Tensor, "3 h w"]) -> np.ndarray:
     """Return an image as uint8 [height, width, 3]."""
-    return (image.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    import cv2
+
+    planes = image.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+    return cv2.merge(list(planes.cpu().numpy()))  # several times as fast as a permuted copy
 
 
 def _credits() -> str:
