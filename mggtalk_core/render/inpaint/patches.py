@@ -85,21 +85,21 @@ def alignment(place: Place, guide: HeadGuide, head: DrivenHead) -> np.ndarray:
     The scale follows the head's distance and its own width at rest, the angle its roll: neither changes when the face
     moves or turns away.
     """
-    middle = head.landmarks[list(place.corners)].double().mean(dim=0)
+    middle = head.landmarks.numpy()[list(place.corners)].astype(np.float64).mean(axis=0)
     height, width = place.size
     pixels = rest_width(place, guide) * head.camera.focal / float(middle[2])
     up_x, up_y = head.camera.rotation[:2, 1].double().tolist()
     angle, edge = math.atan2(up_x, -up_y), pixels / place.span
     down = place.lift * edge / place.aspect
-    center = middle[:2].numpy() + down * np.array([-math.sin(angle), math.cos(angle)])
+    center = middle[:2] + down * np.array([-math.sin(angle), math.cos(angle)])
     square = Region(center, edge, angle).to_crop(width, flip=place.mirrored)
     return square - np.array([[0.0, 0.0, 0.0], [0.0, 0.0, (width - height) / 2.0]])
 
 
 def rest_width(place: Place, guide: HeadGuide) -> float:
     """Return the distance of the corners on this person's face at rest, in units of 10 cm."""
-    first, second = guide.rest_landmarks[list(place.corners)]
-    return float((first - second).norm())
+    first, second = guide.rest_landmarks.numpy()[list(place.corners)]
+    return float(np.linalg.norm(first - second))
 
 
 def facing(place: Place, head: DrivenHead) -> float:
@@ -253,8 +253,8 @@ def paste(
     if x1 <= x0 or y1 <= y0:
         return
     back[:, 2] -= (x0, y0)
-    layers = np.dstack((delta * weight[..., None], weight))
+    layers = cv2.merge([*(plane * weight for plane in cv2.split(delta)), weight])
     laid = cv2.warpAffine(layers, to_indices(back), (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
-    window = change[y0:y1, x0:x1]
-    window *= 1.0 - laid[..., 3:]
-    window += laid[..., :3]
+    *more, covered = cv2.split(laid)
+    kept, window = 1.0 - covered, change[y0:y1, x0:x1]
+    window[:] = cv2.merge([plane * kept + extra for plane, extra in zip(cv2.split(window), more, strict=True)])
