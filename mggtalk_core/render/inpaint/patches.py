@@ -98,8 +98,8 @@ def alignment(place: Place, guide: HeadGuide, head: DrivenHead) -> np.ndarray:
 
 def rest_width(place: Place, guide: HeadGuide) -> float:
     """Return the distance of the corners on this person's face at rest, in units of 10 cm."""
-    first, second = guide.rest_landmarks.numpy()[list(place.corners)]
-    return float(np.linalg.norm(first - second))
+    first, second = guide.rest_landmarks[list(place.corners)]
+    return float((first - second).norm())
 
 
 def facing(place: Place, head: DrivenHead) -> float:
