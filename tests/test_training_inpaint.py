@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from mggtalk_core.errors import InputError, WeightsError
 from mggtalk_core.evaluation.metrics import psnr
@@ -18,8 +19,9 @@ from mggtalk_core.portrait.warp import Region
 from mggtalk_core.render.inpaint.guide import FLOW
 from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
 from mggtalk_core.render.inpaint.patches import LEFT_EYE, MOUTH
+from mggtalk_core.render.inpaint.unet import MOUTH as MOUTH_SIZES
 from mggtalk_core.render.inpaint.unet import WHOLE, enlarged, look_up
-from mggtalk_core.training.inpaint import InpaintLosses, InpaintStage
+from mggtalk_core.training.inpaint import InpaintLosses, InpaintStage, begin_with
 from mggtalk_core.training.inpaint_data import (
     Examples,
     cropped,
@@ -368,7 +370,7 @@ def test_scores_of_the_truth_are_perfect(pairs, lpips):
 def test_parts_are_packed_into_one_file(tmp_path):
     for part in ("eyes", "mouth"):
         write_networks(tmp_path / f"{part}.safetensors", Networks(**{part: build(part)}), {"steps": "7"})
-    parts = {part: tmp_path / f"{part}.safetensors" for part in ("eyes", "mouth")}
+    parts = {part: [tmp_path / f"{part}.safetensors"] for part in ("eyes", "mouth")}
     assert pack(parts, tmp_path / "all.safetensors") == {}
     networks = read_networks(tmp_path / "all.safetensors")
     assert networks.whole is None and networks.eyes is not None and networks.mouth is not None
@@ -376,3 +378,32 @@ def test_parts_are_packed_into_one_file(tmp_path):
         pack({"whole": parts["eyes"]}, tmp_path / "all.safetensors")
     with pytest.raises(InputError, match="Nothing to pack"):
         pack({}, tmp_path / "all.safetensors")
+
+
+def filled_with(value, path, config=None):
+    network = build("mouth", config)
+    for weight in network.parameters():
+        torch.nn.init.constant_(weight, value)
+    write_networks(path, Networks(mouth=network), {"steps": str(int(value))})
+    return path
+
+
+def test_several_trainings_of_a_part_are_averaged(tmp_path):
+    one, four = filled_with(1.0, tmp_path / "1.safetensors"), filled_with(4.0, tmp_path / "4.safetensors")
+    pack({"mouth": [one, four, one]}, tmp_path / "mean.safetensors")
+    assert all((weight == 2.0).all() for weight in read_networks(tmp_path / "mean.safetensors").mouth.parameters())
+    with safe_open(tmp_path / "mean.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["steps"]) == {"mouth": "1+4+1"}
+    other = filled_with(1.0, tmp_path / "other.safetensors", replace(MOUTH_SIZES, fine=8))
+    with pytest.raises(InputError, match="different sizes"):
+        pack({"mouth": [one, other]}, tmp_path / "mean.safetensors")
+
+
+def test_a_training_begins_with_given_weights(tmp_path):
+    network = build("mouth")
+    begin_with(network, filled_with(2.0, tmp_path / "2.safetensors"), "mouth")
+    assert all((weight == 2.0).all() for weight in network.parameters())
+    with pytest.raises(InputError, match="other sizes"):
+        begin_with(network, filled_with(1.0, tmp_path / "3.safetensors", replace(MOUTH_SIZES, fine=8)), "mouth")
+    with pytest.raises(InputError, match="part eyes"):
+        begin_with(build("eyes"), tmp_path / "2.safetensors", "eyes")

@@ -18,6 +18,7 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
     inpaint.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     inpaint.add_argument("--part", default="whole", choices=_PARTS, help="what is trained (default: whole)")
     inpaint.add_argument("--config", choices=("paper",), help="paper: the large network over the whole crop")
+    inpaint.add_argument("--start", type=Path, metavar="FILE", help="weights to begin with (default: none)")
     inpaint.add_argument(
         "--syncnet", type=Path, metavar="FILE",
         help="your own weights of SyncNet (syncnet_v2.model, or safetensors with the same names): the mouth learns to"
@@ -39,7 +40,13 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
     inpaint.set_defaults(run=run_inpaint)
     pack = stages.add_parser("pack", help="put trained parts of the inpainter into one file, judged on pairs")
     for part in _PARTS:
-        pack.add_argument(f"--{part}", type=Path, metavar="WEIGHTS", help=f"weights.safetensors of the part {part}")
+        pack.add_argument(
+            f"--{part}",
+            type=Path,
+            nargs="+",
+            metavar="WEIGHTS",
+            help=f"weights of the part {part}; several are averaged",
+        )
     pack.add_argument("--val", type=Path, metavar="DIR", help="pairs of other people, to judge by")
     pack.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.safetensors")
     pack.add_argument("--sheet", type=Path, metavar="FILE.png", help="pictures to look at")
@@ -62,12 +69,12 @@ def run_inpaint(arguments: argparse.Namespace) -> int:
         if arguments.syncnet is not None:
             train_synced_mouth(
                 arguments.pairs, arguments.val, arguments.syncnet, options, weight=arguments.sync_weight,
-                on_step=on_step,
+                start=arguments.start, on_step=on_step,
             )  # fmt: skip
         else:
             train_inpaint(
                 arguments.pairs, arguments.val, arguments.part, options, config=arguments.config, crop=arguments.crop,
-                on_step=on_step,
+                start=arguments.start, on_step=on_step,
             )  # fmt: skip
     say(str(arguments.output / "weights.safetensors"))
     return 0

@@ -17,6 +17,7 @@ from ..progress import OnStep, ignore_steps
 from ..render.inpaint.networks import CONFIGS, PARTS, Networks, build, write_networks
 from .inpaint_data import CROP, Example, Examples
 from .inpaint_judge import PatchJudge, WholeJudge
+from .inpaint_pack import part_of
 from .loop import train
 from .losses import PatchDiscriminator, discriminator_loss, edge_loss, generator_loss, weighted_l1
 from .pairs import PairSet
@@ -124,18 +125,30 @@ def train_inpaint(
     *,
     config: str | None = None,
     crop: int = CROP,
+    start: str | os.PathLike[str] | None = None,
     on_step: OnStep = ignore_steps,
 ) -> None:
     """Train one part (``whole``, ``eyes`` or ``mouth``) on the pairs of a folder; see `train`.
 
     ``config`` is ``paper`` for the large network over the whole crop; ``crop`` is the edge in pixels of the parts that
-    the whole is learned from.
+    the whole is learned from; ``start`` is a file of weights to begin with, such as the one that ships.
 
     Raises:
-        InputError: an unknown part, no pairs, or what `train` says.
+        InputError: an unknown part, no pairs, a start without that part or of other sizes, or what `train` says.
+        WeightsError: the start cannot be read.
     """
     if part not in PARTS:
         raise InputError(f'Unknown part "{part}": choose {", ".join(PARTS)}.')
     kept = None if val is None else PairSet(val)
     stage = InpaintStage(part, PairSet(pairs), kept, seed=options.seed, config=config, crop=crop)
+    if start is not None:
+        begin_with(stage.network, Path(start), part)
     train(stage, options, on_step=on_step)
+
+
+def begin_with(network: nn.Module, path: Path, part: str) -> None:
+    """Give a network of one part the weights from a file; raises InputError where they are of another size."""
+    known = part_of(path, part)
+    if known.config != network.config:
+        raise InputError(f"{path} holds a network of other sizes; begin without it, or give another configuration.")
+    network.load_state_dict(known.state_dict())

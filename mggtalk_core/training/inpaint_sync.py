@@ -29,7 +29,7 @@ from ..media.atomic import replacing
 from ..progress import OnStep, ignore_steps
 from ..render.inpaint.networks import Networks, write_networks
 from ..render.inpaint.patches import MOUTH, feather
-from .inpaint import InpaintLosses, InpaintStage
+from .inpaint import InpaintLosses, InpaintStage, begin_with
 from .inpaint_data import Example
 from .inpaint_runs import PREFIX, RunExamples, SpokenExamples, Survey, as_seen, real_squares, run_example, survey
 from .loop import train
@@ -220,9 +220,12 @@ def train_synced_mouth(
     options: LoopOptions,
     *,
     weight: float = WEIGHT,
+    start: str | os.PathLike[str] | None = None,
     on_step: OnStep = ignore_steps,
 ) -> None:
     """Train the mouth's refiner on the pairs of a folder, with the user's own SyncNet in the loss; see `train`.
+
+    ``start``: see `train_inpaint`.
 
     Raises:
         WeightsError: the weights of SyncNet cannot be read.
@@ -242,4 +245,6 @@ def train_synced_mouth(
     if kept is not None and kept.runs:
         judge = SyncJudge(kept, network, survey(kept, network, on_step=alive))
     stage = SyncedMouth(learned, kept, network, found, options, weight=weight, judge=judge)
+    if start is not None:
+        begin_with(stage.network, Path(start), "mouth")
     train(stage, options, on_step=on_step)
