@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import pad
 
 from ..head.camera import Camera
 from ..portrait.portrait import Portrait
@@ -66,8 +66,9 @@ def _corrected(
     column, row = avatar.points.pixel.long().unbind(-1)
     seen = _in_front(avatar, depth[0, row, column])
     colours[: avatar.points.visible_count] += error[:, row, column].T * seen
-    corner = avg_pool2d(torch.nn.functional.pad(error[None], (0, 1, 0, 1), mode="replicate"), 2, stride=1)[0]
-    colours[_child_rows(avatar)] += corner[:, row, column].T * seen
+    beyond = pad(error[None], (0, 1, 0, 1), mode="replicate")[0]
+    corner = 0.25 * sum(beyond[:, row + dy, column + dx] for dy in (0, 1) for dx in (0, 1))
+    colours[_child_rows(avatar)] += corner.T * seen
     return colours.clamp(0.0, 1.0)
 
 

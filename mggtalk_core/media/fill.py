@@ -52,9 +52,14 @@ def _push(image: Float[Tensor, "1 c h w"], weight: Float[Tensor, "1 1 h w"]) -> 
     padding = (0, width % 2, 0, height % 2)
     weight = functional.pad(weight, padding)
     colour = functional.pad(image, padding) * weight
-    total = 4.0 * functional.avg_pool2d(weight, 2)
-    mean = 4.0 * functional.avg_pool2d(colour, 2) / total.clamp(min=1e-12)
-    return mean, total.clamp(max=1.0)
+    total = _sum_of_four(weight)
+    return _sum_of_four(colour) / total.clamp(min=1e-12), total.clamp(max=1.0)
+
+
+def _sum_of_four(image: Float[Tensor, "1 c h w"]) -> Float[Tensor, "1 c h2 w2"]:
+    """Return sums over 2x2 pixels; far faster than torch's avg_pool2d."""
+    upper, lower = image[..., ::2, :], image[..., 1::2, :]
+    return upper[..., ::2] + upper[..., 1::2] + lower[..., ::2] + lower[..., 1::2]
 
 
 def _relaxed(
