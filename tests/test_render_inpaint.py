@@ -283,9 +283,45 @@ def test_patches_are_upright_and_of_one_size(place):
         head = guide.driven(guide.fit.beta_s, guide.fit.gaze, camera)
         places = apply(alignment(place, guide, head), head.landmarks[[first, last], :2].double().numpy())
         height, width = place.size
-        assert places.mean(axis=0) == pytest.approx([width / 2, height * (0.5 - place.lift)], abs=0.6)
+        assert places.mean(axis=0) == pytest.approx(
+            [width * (0.5 - place.inward), height * (0.5 - place.lift)], abs=0.6
+        )
         assert places[1, 0] - places[0, 0] == pytest.approx(place.span * width, rel=0.08)
         assert abs(places[1, 1] - places[0, 1]) < 6.0  # corners are not level
+
+
+@pytest.mark.parametrize("place", (LEFT_EYE, RIGHT_EYE), ids=("left eye", "right eye"))
+def test_an_eye_is_refined_with_its_brow(place):
+    guide, head = symmetric(0.0)
+    brow, eye = ((300, 293, 334, 296, 336), (362, 263, 386, 374)) if place is LEFT_EYE else ((70, 63, 105, 66, 107),
+                (133, 33, 159, 145))  # fmt: skip
+    spots = apply(alignment(place, guide, head), head.landmarks[list(brow + eye), :2].double().numpy())
+    columns, rows = spots.astype(int).T
+    assert (feather(place)[rows, columns] == 1.0).all()
+    edge = feather(place)
+    assert max(edge[0].max(), edge[-1].max(), edge[:, 0].max(), edge[:, -1].max()) < 0.01
+
+
+def test_sunken_eyeballs_show_less_and_move_nothing(turned):
+    same = grid_map(0.5)
+    plain, sunken, gone = (
+        turned.guide.maps(turned.driven, (256, 256), same, same, torch.zeros(3), 1.0, sunken=depth)
+        for depth in (0.0, 0.03, 2.0)
+    )
+    eyeball, covered = CHANNELS.index("eye"), CHANNELS.index("covered")
+    assert (plain[eyeball] > 0).sum() > (sunken[eyeball] > 0).sum() > 100 and not gone[eyeball].any()
+    assert not ((sunken[eyeball] > 0) & (plain[eyeball] == 0)).any()
+    assert torch.allclose(plain[covered], sunken[covered], atol=1e-5)
+
+
+def test_shut_lids_hide_the_eyeball_in_the_guide():
+    guide, _ = symmetric(0.0)
+    shut = torch.zeros(52)
+    shut[[BLENDSHAPE_INDEX["eyeBlinkLeft"], BLENDSHAPE_INDEX["eyeBlinkRight"]]] = 1.0
+    picture = np.zeros((512, 512, 3), np.float32)
+    for beta, least, most in ((torch.zeros(52), 60, 300), (shut, 0, 0)):
+        patch = patch_of(LEFT_EYE, guide, guide.driven(beta, guide.fit.gaze, guide.fit.camera), picture)
+        assert least <= (patch.guide[CHANNELS.index("eye")] > 0).sum() <= most
 
 
 def test_the_right_eye_is_shown_as_a_left_one():

@@ -15,16 +15,17 @@ from safetensors import safe_open
 from mggtalk_core.errors import InputError, WeightsError
 from mggtalk_core.evaluation.metrics import psnr
 from mggtalk_core.evaluation.perceptual import Lpips
-from mggtalk_core.portrait.warp import Region
+from mggtalk_core.portrait.warp import Region, apply
 from mggtalk_core.render.inpaint.guide import FLOW
 from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
-from mggtalk_core.render.inpaint.patches import LEFT_EYE, MOUTH
+from mggtalk_core.render.inpaint.patches import LEFT_EYE, MOUTH, alignment
 from mggtalk_core.render.inpaint.unet import MOUTH as MOUTH_SIZES
 from mggtalk_core.render.inpaint.unet import WHOLE, enlarged, look_up
 from mggtalk_core.training.inpaint import InpaintLosses, InpaintStage, begin_with
 from mggtalk_core.training.inpaint_data import (
     Examples,
     cropped,
+    driven_guide,
     jittered,
     mirrored,
     moved,
@@ -224,7 +225,16 @@ def test_a_patch_shows_its_place(pairs):
         assert psnr(example["composite"][..., 2:], example["truth"][..., :-2]) > psnr(
             example["composite"], example["truth"]
         )
-        assert example["weight"].amax() == pytest.approx(1.1)
+        assert example["weight"].amin() < 0.2 and (example["weight"] - 1.1).abs().amin() < 1e-3
+
+
+def test_lids_count_more_than_the_rest_of_their_patch(pairs):
+    guide, head = driven_guide(pairs[0])
+    weight = patch_example(pairs[0], LEFT_EYE)["weight"][0]
+    points = head.landmarks[[386, 374, 334], :2].double().numpy()
+    upper, lower, brow = apply(alignment(LEFT_EYE, guide, head), points).astype(int)
+    assert weight[upper[1], upper[0]] == weight[lower[1], lower[0]] == pytest.approx(2.6, abs=0.05)
+    assert weight[brow[1], brow[0]] == pytest.approx(1.1, abs=0.01)
 
 
 def test_numbers_are_shared_out_and_taken_up_again():
@@ -393,6 +403,9 @@ def test_several_trainings_of_a_part_are_averaged(tmp_path):
     pack({"mouth": [one, four, one]}, tmp_path / "mean.safetensors")
     assert all((weight == 2.0).all() for weight in read_networks(tmp_path / "mean.safetensors").mouth.parameters())
     with safe_open(tmp_path / "mean.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["steps"]) == {"mouth": "1+4+1"}
+    pack({"mouth": [tmp_path / "mean.safetensors"]}, tmp_path / "again.safetensors")
+    with safe_open(tmp_path / "again.safetensors", "pt") as file:
         assert json.loads(file.metadata()["steps"]) == {"mouth": "1+4+1"}
     other = filled_with(1.0, tmp_path / "other.safetensors", replace(MOUTH_SIZES, fine=8))
     with pytest.raises(InputError, match="different sizes"):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from ..evaluation.regions import EYE_PARTS, MOUTH_PARTS, box
@@ -26,6 +27,7 @@ from ..render.inpaint.patches import (
     cut_source,
     facing,
     feather,
+    opening,
 )
 from .pairs import Pair, PairSet
 
@@ -35,6 +37,8 @@ CROP = 256
 CROPS_PER_PAIR = 2
 """Neighbouring examples of the whole that show parts of one pair: to decode it costs as much as to learn from it."""
 _EYE_WEIGHT, _MOUTH_WEIGHT, _HEAD_WEIGHT, _REST_WEIGHT = 3.0, 2.0, 1.0, 0.35
+_LIDS_WEIGHT, _LIDS = 1.5, 9
+"""What lids and eyes count more than the rest of their patch, and pixels by which their window is widened for it."""
 _GUIDES_KEPT = 48
 _COLOURS = ("composite", "layer", "source", "truth")
 _TURN, _SCALE, _SHIFT = 0.05, 0.04, 0.012
@@ -215,14 +219,25 @@ def patch_example(pair: Pair, place: Place) -> Example | None:
     guide, head = driven_guide(pair)
     if facing(place, head) < _SHUT_OR_OPEN or facing(place, guide.source) < _SHUT_OR_OPEN:
         return None
-    patch, _, _ = cut_pair(pair, place, guide, head)
+    patch, source, _ = cut_pair(pair, place, guide, head)
     return {
         "composite": patch.composite,
         "source": patch.source,
         "guide": patch.guide,
         "truth": _cut_bytes(pair.truth, patch, place),
-        "weight": (0.1 + torch.from_numpy(feather(place))) * _cut_bytes(pair.inside, patch, place).round(),
+        "weight": _patch_weight(place, guide, head, patch, source) * _cut_bytes(pair.inside, patch, place).round(),
     }
+
+
+def _patch_weight(
+    place: Place, guide: HeadGuide, head: DrivenHead, patch: Patch, source: SourcePatch
+) -> Float[Tensor, "1 h w"]:
+    """Return how much each pixel of a patch counts; of an eye's, what lies between the lids and near them most."""
+    weight = 0.1 + torch.from_numpy(feather(place))[None]
+    if not place.carried:
+        return weight
+    between = torch.maximum(opening(place, guide, head, patch.to_patch), source.opening)
+    return weight + _LIDS_WEIGHT * functional.max_pool2d(between[None], _LIDS, stride=1, padding=_LIDS // 2)[0]
 
 
 def cut_pair(

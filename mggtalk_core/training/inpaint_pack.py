@@ -33,7 +33,7 @@ def pack(
     if not parts:
         raise InputError("Nothing to pack: give the weights of whole, eyes or mouth.")
     found = {part: averaged([part_of(path, part) for path in paths]) for part, paths in parts.items()}
-    steps = {part: "+".join(_steps(path) for path in paths) for part, paths in parts.items()}
+    steps = {part: "+".join(_steps(path, part) for path in paths) for part, paths in parts.items()}
     write_networks(output, Networks(**found), {"steps": json.dumps(steps, sort_keys=True)})
     if val is None:
         return {}
@@ -66,6 +66,8 @@ def averaged(networks: Sequence[nn.Module]) -> nn.Module:
     return networks[0]
 
 
-def _steps(path: Path) -> str:
+def _steps(path: Path, part: str) -> str:
+    """Return how long a part was trained, by its training's own file or by one that was packed."""
     with safe_open(path, "pt") as file:
-        return (file.metadata() or {}).get("steps", "?")
+        told = json.loads((file.metadata() or {}).get("steps", "null"))
+    return str(told[part] if isinstance(told, dict) else told or "?")

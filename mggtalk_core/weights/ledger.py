@@ -119,8 +119,8 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="23c012acb463d6ab3ae172116304a71933373074149627986ad066014ca59657",
-        size=5_052_872,
+        sha256="0ce4e19fe9bd8897f7180d496399cfb33a030c76b86cb04420c53d8b0168f448",
+        size=5_052_904,
     ),
     Weight(
         name="refine.safetensors",

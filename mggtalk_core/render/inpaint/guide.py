@@ -72,6 +72,7 @@ class HeadGuide:
         self.source = self.driven(fit.beta_s, fit.gaze, fit.camera)
         parts = model.parts.long()
         kinds = [torch.isin(parts, torch.tensor([int(part) for part in kind])) for kind in _PARTS]
+        self._eyeballs = kinds[1].float()[:, None]
         kinds[1] = kinds[1] * (1.0 + _iris(model))
         seen = _seen(self.source.vertices, model, fit.camera.width)
         self.mean_landmarks = model.landmarks(model.mean)
@@ -94,14 +95,18 @@ class HeadGuide:
         source_to_grid: Float[Tensor, "2 3"],
         origin: Float[Tensor, "3"],
         extent: float,
+        *,
+        sunken: float = 0.0,
     ) -> Float[Tensor, "12 height width"]:
         """Return the guide (see `CHANNELS`) on a grid of ``size`` (height, width).
 
         The affine maps lead from crop pixels of the driven frame and of the source to pixels of the grid; the flow is
         measured there. ``origin`` and ``extent`` give the point and length of ``rest``'s 0 and 1; an extent below
-        zero mirrors x.
+        zero mirrors x. Eyeballs are drawn ``sunken`` units farther from the camera: the cornea of the model bulges
+        through shut lids.
         """
         place, depth = _mapped(to_grid, head.vertices), head.vertices[:, 2:]
+        depth = depth + sunken * self._eyeballs
         flow = (_mapped(source_to_grid, self.source.vertices) - place) * FLOW_SCALE
         scale = torch.tensor([1.0 / extent, 1.0 / abs(extent), 1.0 / abs(extent)])
         rest = (self.model.mean - origin) * scale

@@ -36,6 +36,12 @@ class Place:
     """Where it looks, canonical: it is refined only while it is turned towards the camera."""
     lift: float = 0.0
     """How far the corners' middle lies above the patch's centre, over the patch's height."""
+    inward: float = 0.0
+    """How far it lies nearer to the nose than the patch's centre, over the patch's width."""
+    roundness: float = 2.0
+    """Exponent of the outline within which the refinement counts: 2 is an ellipse, more comes close to the patch."""
+    full: float = 0.62
+    """Part of the patch, from its centre outwards, in which the refinement counts in full."""
     watched: tuple[int, ...] = ()
     """Landmarks that must move for the place to be refined: what the source shows needs no mending. None: always."""
     carried: bool = False
@@ -47,8 +53,9 @@ class Place:
         return self.size[1] / self.size[0]
 
 
-LEFT_EYE = Place("eyes", (362, 263), (64, 128), 0.47, False, (0.4, 0.0, 0.92), carried=True)
-RIGHT_EYE = Place("eyes", (133, 33), (64, 128), 0.47, True, (-0.4, 0.0, 0.92), carried=True)
+_EYE = {"lift": -0.196, "inward": 0.086, "roundness": 8.0, "full": 0.75, "carried": True}
+LEFT_EYE = Place("eyes", (362, 263), (112, 128), 0.40, False, (0.4, 0.0, 0.92), **_EYE)
+RIGHT_EYE = Place("eyes", (133, 33), (112, 128), 0.40, True, (-0.4, 0.0, 0.92), **_EYE)
 _AROUND_LIPS = (61, 291, 0, 17, 13, 14, 37, 267, 84, 314, 78, 308, 164, 18, 200, 152)
 MOUTH = Place("mouth", (61, 291), (128, 128), 0.5, False, (0.0, 0.0, 1.0), lift=0.06, watched=_AROUND_LIPS)
 PLACES = (LEFT_EYE, RIGHT_EYE, MOUTH)
@@ -61,10 +68,10 @@ _MARGIN = 1.3
 """Landmarks count as near within so many times the patch's size."""
 _RIMS = 5
 """Width in pixels of the patch of the window by which the opening of an eye is widened."""
+_SUNKEN = 0.03
+"""Units of 10 cm by which eyeballs lie farther back in the guide of an eye."""
 _STEPS = 4
 """Binary places of a pixel to which contours are drawn."""
-_FEATHER = 0.62
-"""Part of the patch, from its centre outwards, in which the refinement counts in full."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,9 @@ def alignment(place: Place, guide: HeadGuide, head: DrivenHead) -> np.ndarray:
     pixels = rest_width(place, guide) * head.camera.focal / float(middle[2])
     up_x, up_y = head.camera.rotation[:2, 1].double().tolist()
     angle, edge = math.atan2(up_x, -up_y), pixels / place.span
-    down = place.lift * edge / place.aspect
-    center = middle[:2] + down * np.array([-math.sin(angle), math.cos(angle)])
+    down, aside = place.lift * edge / place.aspect, place.inward * edge * (-1.0 if place.mirrored else 1.0)
+    across = np.array([math.cos(angle), math.sin(angle)])
+    center = middle[:2] + aside * across + down * np.array([-across[1], across[0]])
     square = Region(center, edge, angle).to_crop(width, flip=place.mirrored)
     return square - np.array([[0.0, 0.0, 0.0], [0.0, 0.0, (width - height) / 2.0]])
 
@@ -151,8 +159,11 @@ def opening(place: Place, guide: HeadGuide, head: DrivenHead, to_patch: np.ndarr
 def near(place: Place, guide: HeadGuide) -> list[int]:
     """Return the landmarks that lie in a place's patch, or a little beside it, on the mean head."""
     first, second = guide.mean_landmarks[list(place.corners)]
-    reach = (first - second).norm() / place.span * _MARGIN / 2.0
-    offset = (guide.mean_landmarks - (first + second) / 2.0).abs()
+    width = float((first - second).norm()) / place.span
+    aside = place.inward * (-1.0 if place.mirrored else 1.0)
+    center = (first + second) / 2.0 + width * torch.tensor([aside, -place.lift / place.aspect, 0.0])
+    reach = width * _MARGIN / 2.0
+    offset = (guide.mean_landmarks - center).abs()
     return ((offset[:, 0] < reach) & (offset[:, 1] < reach / place.aspect)).nonzero()[:, 0].tolist()
 
 
@@ -216,7 +227,8 @@ def _maps(
     half = float((guide.mean_landmarks[list(place.corners)] - origin)[0].norm())
     size = (place.size[0] // stem, place.size[1] // stem)
     to_grid, source_to_grid = (torch.from_numpy(each / stem).float() for each in (matrix, source))
-    return guide.maps(head, size, to_grid, source_to_grid, origin, -half if place.mirrored else half)
+    extent, sunken = -half if place.mirrored else half, _SUNKEN if place.part == "eyes" else 0.0
+    return guide.maps(head, size, to_grid, source_to_grid, origin, extent, sunken=sunken)
 
 
 @cache
@@ -225,8 +237,8 @@ def feather(place: Place) -> Float[np.ndarray, "h w"]:
     height, width = place.size
     x = (np.arange(width, dtype=np.float32) + 0.5) / width * 2.0 - 1.0
     y = (np.arange(height, dtype=np.float32) + 0.5) / height * 2.0 - 1.0
-    radius = np.sqrt(x**2 + (y**2)[:, None])
-    return smoothstep(1.0 - radius, 0.0, 1.0 - _FEATHER)
+    radius = (np.abs(x) ** place.roundness + (np.abs(y) ** place.roundness)[:, None]) ** (1.0 / place.roundness)
+    return smoothstep(1.0 - radius, 0.0, 1.0 - place.full).astype(np.float32)
 
 
 def paste(
