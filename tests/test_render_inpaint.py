@@ -12,6 +12,7 @@ from mggtalk_core.motion.rotations import camera_rotation
 from mggtalk_core.portrait.blendshapes import BLENDSHAPE_INDEX
 from mggtalk_core.portrait.warp import apply
 from mggtalk_core.render.composite import Compositor
+from mggtalk_core.render.inpaint.bounds import GRAIN, INSIDE, bounded_beside, with_grain
 from mggtalk_core.render.inpaint.guide import CHANNELS, FLOW, MIRRORED, HeadGuide, grid_map, whole_guide
 from mggtalk_core.render.inpaint.inpainter import PatchRefiner
 from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
@@ -27,7 +28,7 @@ from mggtalk_core.render.inpaint.patches import (
     moved,
     paste,
 )
-from mggtalk_core.render.inpaint.refine import GRAIN, finished, refiner_for, with_grain
+from mggtalk_core.render.inpaint.refine import finished, refiner_for
 from mggtalk_core.render.inpaint.unet import (
     EYES,
     PAPER,
@@ -511,12 +512,25 @@ def test_a_share_of_the_grain_stays():
     np.testing.assert_allclose(with_grain(checks)[16:-16, 16:-16], (1.0 - GRAIN) * checks[16:-16, 16:-16], atol=1e-3)
 
 
-def test_the_grain_is_kept_everywhere_but_in_the_eyes(turned, pair, monkeypatch):
+def test_the_eyes_network_is_free_on_the_lids_and_bounded_beside_them():
+    lids = np.zeros((64, 96), np.float32)
+    lids[:, 48:] = 1.0
+    for size in (0.03, 0.5, -0.5):
+        change = np.full((64, 96, 3), size, np.float32)
+        held = bounded_beside(change, lids)
+        np.testing.assert_allclose(held[:, 48:], change[:, 48:], atol=1e-6)
+        np.testing.assert_allclose(held[:, :48], np.clip(change[:, :48], -INSIDE, INSIDE), atol=1e-4)
+
+
+def test_the_grain_is_kept_everywhere_but_on_the_lids(turned, pair, monkeypatch):
     """A lid that moves by a pixel is fine detail too, and must not lose a share of its way."""
     networks, frame = small_networks(seed=3), frame_of(turned, pair)
     eyes, rest = Networks(eyes=networks.eyes), Networks(whole=networks.whole, mouth=networks.mouth)
     kept = [refiner_of(turned, each)(*frame) for each in (eyes, rest)]
-    monkeypatch.setattr("mggtalk_core.render.inpaint.refine.GRAIN", 0.0)
+    monkeypatch.setattr("mggtalk_core.render.inpaint.bounds.GRAIN", 0.0)
     full = [refiner_of(turned, each)(*frame) for each in (eyes, rest)]
-    assert torch.equal(kept[0], full[0]) and not torch.equal(kept[0], frame[0])
+    columns, rows = turned.driven.landmarks[[386, 374, 159, 145], :2].long().T
+    assert torch.allclose(kept[0][:, rows, columns], full[0][:, rows, columns], atol=2e-3)
+    assert not torch.equal(kept[0][:, rows, columns], frame[0][:, rows, columns])
+    assert not torch.equal(kept[0], full[0])
     assert (kept[1] - full[1]).abs().max() > 0.01

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from mggtalk_core.render.inpaint.bounds import GRAIN
 from mggtalk_core.render.inpaint.guide import CHANNELS, SOURCE_CHANNELS, HeadGuide
 from mggtalk_core.render.inpaint.interior import PALER, SHOWN, WIDE, kept_dark
 from mggtalk_core.render.inpaint.networks import Networks
 from mggtalk_core.render.inpaint.patches import MOUTH, alignment, cut, cut_source
-from mggtalk_core.render.inpaint.refine import GRAIN, Refiner
+from mggtalk_core.render.inpaint.refine import Refiner
 from tests.head_samples import expression, model_head
 from tests.inpaint_samples import small_networks
 

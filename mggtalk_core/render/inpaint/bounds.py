@@ -1,4 +1,4 @@
-"""How far the whole's network may go: it mends a head that is a little out of place, and should not paint another.
+"""How far the networks may go: they mend a head that is a little out of place, and should not paint another.
 
 Where a turn shows what the source does not, the network's best guess is a mixture of skin and background. A mixture
 has the smallest error, and looks like a hole. The same comes of what it finds in the source beside the head: a wall or
@@ -22,6 +22,9 @@ CELL = 4
 """Pixels along an edge of the squares that the change is averaged over."""
 RIM = 3
 """Squares along an edge of the window by which the inside keeps off the silhouette."""
+GRAIN, GRAIN_SIZE = 0.4, 2.0
+"""Share of the frame's own fine detail (finer than a Gaussian of this many pixels) that no change takes away or adds:
+networks that are unsure of detail smooth it. The lids are spared: one that moves by a pixel is fine detail too."""
 NEAR, FAR = math.radians(5.0), math.radians(15.0)
 """Turns from the source's view up to which all that the source shows may be used, and from which only its head."""
 
@@ -40,15 +43,34 @@ def bounded(
     """
     import cv2
 
-    largest = np.abs(_cells(change)).max(axis=2)
     inside = _inner(solid_cells(cover))
-    bound = ELSEWHERE + (INSIDE - ELSEWHERE) * inside
-    share = np.minimum(1.0, bound / np.maximum(largest, 1e-6))
+    share = _within(change, ELSEWHERE + (INSIDE - ELSEWHERE) * inside)
     if found is not None:
         share *= 1.0 - inside * (1.0 - found)
     if share.min() == 1.0:  # most frames of a head that hardly turns
         return change
     return cv2.multiply(change, cv2.merge([cv2.resize(share, change.shape[1::-1], interpolation=cv2.INTER_LINEAR)] * 3))
+
+
+def bounded_beside(change: Float[np.ndarray, "h w 3"], lids: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+    """Return what the eyes' network changes, free on the lids (1) and within the bounds of the inside beyond (0).
+
+    It may draw a lid over an eye. Of brows that are raised farther than any it has learned from it would make a mist.
+    """
+    import cv2
+
+    share = cv2.resize(_within(change, INSIDE), lids.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    held = with_grain(change * share[..., None])
+    return held + (change - held) * lids[..., None]
+
+
+def with_grain(change: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+    """Return a change that leaves `GRAIN` of the fine detail as it was."""
+    import cv2
+
+    edge = 2 * round(3.0 * GRAIN_SIZE) + 1  # beyond three standard deviations lies 0.3 % of a Gaussian
+    smooth = cv2.GaussianBlur(change, (edge, edge), GRAIN_SIZE)
+    return cv2.addWeighted(change, 1.0 - GRAIN, smooth, GRAIN, 0.0, dst=smooth)
 
 
 def solid_cells(cover: Float[np.ndarray, "512 512"]) -> Float[np.ndarray, "128 128"]:
@@ -76,6 +98,14 @@ def found_on_head(
     return 1.0 - np.float32(smoothstep(np.float64(turn), NEAR, FAR)) * (1.0 - found)
 
 
+def _within(
+    change: Float[np.ndarray, "height width 3"], bound: float | Float[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w"]:
+    """Return the share of a change, for every square, that keeps it within a bound."""
+    largest = np.abs(_cells(change)).max(axis=2)
+    return np.minimum(np.float32(1.0), bound / np.maximum(largest, 1e-6))
+
+
 def _inner(solid: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Return what is solid with all that is around it, softly."""
     import cv2
@@ -83,7 +113,7 @@ def _inner(solid: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return cv2.blur(cv2.erode(solid, np.ones((RIM, RIM), np.uint8)), (RIM, RIM))
 
 
-def _cells(picture: Float[np.ndarray, "512 512 *c"]) -> Float[np.ndarray, "128 128 *c"]:
+def _cells(picture: Float[np.ndarray, "height width *c"]) -> Float[np.ndarray, "h w *c"]:
     """Return the mean of every square."""
     import cv2
 

@@ -68,6 +68,8 @@ _MARGIN = 1.3
 """Landmarks count as near within so many times the patch's size."""
 _RIMS = 5
 """Width in pixels of the patch of the window by which the opening of an eye is widened."""
+_LIDS, _LIDS_EDGE = 17, 3.0
+"""The same for the lids, and the softness of their edge."""
 _SUNKEN = 0.03
 """Units of 10 cm by which eyeballs lie farther back in the guide of an eye."""
 _STEPS = 4
@@ -84,6 +86,8 @@ class Patch:
     guide: Float[Tensor, "15 h2 w2"]
     to_patch: np.ndarray
     """Affine map [2,3] from crop pixels to the patch's."""
+    lids: Float[np.ndarray, "h w"] | None
+    """Of an eye: 1 on the lids and between them, driven or in the source, 0 beyond, softly; of other places None."""
 
 
 def alignment(place: Place, guide: HeadGuide, head: DrivenHead) -> np.ndarray:
@@ -134,14 +138,15 @@ def cut(
 ) -> Patch:
     """Cut a place out of a frame, float32 [512,512,3], by the place's `alignment` there."""
     maps = _maps(place, guide, head, to_patch, source.to_patch, source.stem)
-    picture, shown = cut_picture(composite, to_patch, place), source.picture
+    picture, shown, lids = cut_picture(composite, to_patch, place), source.picture, None
     if place.carried:
         layers = torch.cat((shown, source.opening))
         layers = carried(layers, source.contours, apply(to_patch, _pixels(head, source.near)))
+        window = opening(place, guide, head, to_patch)
         # An open eye that the lids now cover would shine through them: there the source has nothing to tell.
-        covered = (layers[3:] - opening(place, guide, head, to_patch)).clamp(min=0.0)
-        shown = torch.lerp(layers[:3], picture, covered)
-    return Patch(picture, shown, torch.cat((maps, source.guide)), to_patch)
+        shown = torch.lerp(layers[:3], picture, (layers[3:] - window).clamp(min=0.0))
+        lids = lids_of(torch.maximum(window, source.opening))
+    return Patch(picture, shown, torch.cat((maps, source.guide)), to_patch, lids)
 
 
 def opening(place: Place, guide: HeadGuide, head: DrivenHead, to_patch: np.ndarray) -> Float[Tensor, "1 h w"]:
@@ -154,6 +159,14 @@ def opening(place: Place, guide: HeadGuide, head: DrivenHead, to_patch: np.ndarr
     between = cv2.fillPoly(np.zeros(place.size, np.float32), [steps], 1.0, shift=_STEPS)
     rims = cv2.dilate(between, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIMS, _RIMS)))
     return torch.from_numpy(cv2.GaussianBlur(rims, (0, 0), 1.0))[None]
+
+
+def lids_of(window: Float[Tensor, "1 h w"]) -> Float[np.ndarray, "h w"]:
+    """Return 1 on the lids around an eye's `opening` and within, 0 elsewhere, with a soft edge."""
+    import cv2
+
+    lids = cv2.dilate(window[0].numpy(), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_LIDS, _LIDS)))
+    return cv2.GaussianBlur(lids, (0, 0), _LIDS_EDGE)
 
 
 def near(place: Place, guide: HeadGuide) -> list[int]:

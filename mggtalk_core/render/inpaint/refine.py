@@ -17,7 +17,7 @@ from ...portrait.portrait import Portrait
 from ...smoothstep import smoothstep
 from ...weights.policy import current_policy
 from ..composite import Layers
-from .bounds import NEAR, bounded, found_on_head, solid_cells
+from .bounds import NEAR, bounded, bounded_beside, found_on_head, solid_cells, with_grain
 from .fast import patch_changes, whole_change
 from .guide import FLOW, DrivenHead, HeadGuide, whole_guide
 from .interior import kept_dark
@@ -26,9 +26,6 @@ from .patches import PLACES, Patch, Place, SourcePatch, alignment, cut, cut_sour
 
 _BORDER = 24.0
 """Pixels over which the change dies out towards the border."""
-GRAIN, GRAIN_SIZE = 0.4, 2.0
-"""Share of the frame's own fine detail (finer than a Gaussian of this many pixels) that no change takes away or adds:
-networks that are unsure of detail smooth it. The eyes are spared: a lid that moves by a pixel is fine detail too."""
 
 
 def refiner_for(
@@ -164,7 +161,8 @@ class Refiner:
         network, patches = self._networks[part], [patch for _, patch, _ in seen]
         deltas = patch_changes(network, patches) if self._fast else self._plain_changes(network, patches)
         for (place, patch, share), delta in zip(seen, deltas, strict=True):
-            paste(change, place, patch.to_patch, kept_dark(delta, patch.guide) if part == "mouth" else delta, share)
+            held = kept_dark(delta, patch.guide) if patch.lids is None else bounded_beside(delta, patch.lids)
+            paste(change, place, patch.to_patch, held, share)
 
     def _plain_changes(self, network: nn.Module, patches: list[Patch]) -> list[Float[np.ndarray, "h w 3"]]:
         inputs = ([getattr(patch, name) for patch in patches] for name in ("composite", "source", "guide"))
@@ -182,15 +180,6 @@ class Refiner:
         image = np.empty((3, *picture.shape[:2]), np.float32)
         finish(picture, change, border_ramp(change.shape[0]), image)
         return torch.from_numpy(image)
-
-
-def with_grain(change: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
-    """Return a change that leaves `GRAIN` of the fine detail as it was."""
-    import cv2
-
-    edge = 2 * round(3.0 * GRAIN_SIZE) + 1  # beyond three standard deviations lies 0.3 % of a Gaussian
-    smooth = cv2.GaussianBlur(change, (edge, edge), GRAIN_SIZE)
-    return cv2.addWeighted(change, 1.0 - GRAIN, smooth, GRAIN, 0.0, dst=smooth)
 
 
 @cache
