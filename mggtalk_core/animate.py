@@ -89,7 +89,9 @@ def read_drivers(job: Job, on_step: OnStep = ignore_steps) -> Motion:
     sound = None if job.audio is None else read_sound(job.audio)
     body: Motion | None = None
     if job.video is not None:
-        body = motion_from_video(job.video, load_head_model(), max_frames=job.max_frames, on_step=on_step)
+        body = motion_from_video(
+            job.video, load_head_model(), max_frames=job.max_frames, refine=job.settings.refines, on_step=on_step
+        )
     elif job.motion is not None:
         body = read_motion(job.motion)
     if sound is None:

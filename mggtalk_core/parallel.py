@@ -46,18 +46,22 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
     """Yield ``function(item)`` for every item, in order, computing up to ``workers`` items at once.
 
     At most ``workers + 1`` results wait to be taken. An exception of one item is raised in its turn, and closing the
-    iterator stops the work. Results do not depend on the number of workers.
+    iterator stops the work. Results do not depend on the number of workers. Until then BLAS runs one thread in the
+    whole process.
     """
+    from threadpoolctl import threadpool_limits
+
     workers, threads = workers or worker_count(), torch.get_num_threads()
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="frame", initializer=_one_thread_each)
     try:
-        for item in items:
-            waiting.append(pool.submit(_call, function, item))
-            if len(waiting) > workers:
+        with threadpool_limits(1, user_api="blas"):
+            for item in items:
+                waiting.append(pool.submit(_call, function, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         # What a worker sets becomes the default of every thread that starts later in this process.

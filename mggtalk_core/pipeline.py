@@ -50,9 +50,8 @@ class Settings:
 
     face: int | None = None
     """Which face of the picture, counted from the largest; None takes the largest."""
-    refine: bool = False
-    """Correct the fitted head's depth by what was learned about it (eq. 2). Views that are turned by hand gain; a clip
-    as driver was tracked with an uncorrected head, whose turns do not fit the corrected one as well."""
+    refine: bool = True
+    """Correct the fitted head's depth by what was learned about it (eq. 2); `learned` turns this off as well."""
     provider: str = "mesh"
     networks: NetworkOptions = NetworkOptions()
     """How the providers that are networks run, and where their weights are."""
@@ -67,6 +66,11 @@ class Settings:
     """Extra turn of the head upwards, degrees."""
     learned: bool = True
     """False leaves every network of this project's own out: the analytic stages alone."""
+
+    @property
+    def refines(self) -> bool:
+        """Whether heads are refined, the portrait's and a driving clip's alike."""
+        return self.refine and self.learned
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,8 @@ def build_head(
     model = load_head_model()
     with clock("head"):
         fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
-        if settings.refine and settings.learned:
-            fit = refined_fit(portrait, fit, model)
+        if settings.refines:
+            fit = refined_fit(fit, model, portrait.landmarks, portrait.crop)
     on_step(2, BUILD_STEPS)
     with clock("surface"):
         surface = reconstruct_surface(
@@ -159,11 +163,17 @@ def surface_of(
     detect_signs: bool = False,
     networks: NetworkOptions | None = None,
     prior_weight: float = 1.0,
+    refine: bool = True,
     on_step: OnStep = ignore_steps,
 ) -> Surface:
-    """Fit the head model to a portrait and reconstruct the surface that is seen (eq. 1); see `reconstruct_surface`."""
+    """Fit the head model to a portrait, refine it, and reconstruct the surface that is seen (eq. 1 and 2).
+
+    ``refine``: as in `Settings`; for the rest see `reconstruct_surface`.
+    """
     model = load_head_model()
     fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
+    if refine:
+        fit = refined_fit(fit, model, portrait.landmarks, portrait.crop)
     return reconstruct_surface(
         portrait, fit, model, provider=provider, depth=depth, normals=normals, detect_signs=detect_signs,
         networks=networks, prior_weight=prior_weight, on_step=on_step,

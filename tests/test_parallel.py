@@ -3,8 +3,10 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from mggtalk_core.parallel import ordered_map, worker_count
 
@@ -105,6 +107,16 @@ def test_workers_infer_on_one_thread_each_and_leave_the_process_as_it_was():
         assert not torch.is_inference_mode_enabled()
     finally:
         torch.set_num_threads(before)
+
+
+def test_blas_runs_one_thread_while_frames_are_made():
+    def threads():
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    np.linalg.solve(np.eye(2), np.ones(2))  # BLAS is loaded
+    before = threads()
+    assert list(ordered_map(lambda _: threads(), range(3), 2)) == [{1}] * 3
+    assert threads() == before
 
 
 def test_the_number_of_workers_does_not_change_the_results():

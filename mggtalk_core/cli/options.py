@@ -18,7 +18,10 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", default="auto", help="splat rasteriser: auto, gsplat, numba or reference")
     parser.add_argument("--no-learned", dest="learned", action="store_false", help="use the analytic stages only")
-    parser.add_argument("--refine", action="store_true", help="correct the fitted head's depth by the learned network")
+    parser.add_argument(
+        "--refine", action=argparse.BooleanOptionalAction, default=True,
+        help="correct the fitted head's depth by the learned network (default: yes)",
+    )  # fmt: skip
     parser.add_argument("--commercial-safe", action="store_true", help="refuse weights whose licence or data forbid it")
     parser.add_argument(
         "--report", type=Path, metavar="OUT.json", help="write frames, seconds, memory and weights used"

@@ -103,8 +103,8 @@ def subjects(folder: Path, count: int, on_step: OnStep = ignore_steps) -> Iterat
         yield Subject(FIRST_SEED + index, YAWS[index % len(YAWS)], portrait, fit, truth, model)
 
 
-Refine = Callable[[Portrait, HeadFit, HeadModel], HeadFit]
-"""The learned refinement of eq. 2."""
+Refine = Callable[[HeadFit, HeadModel, Tensor, Tensor], HeadFit]
+"""The learned refinement of eq. 2: from a fit, its model, the landmarks and the crop; see `refined_fit`."""
 
 
 def stage_rows(subject: Subject, refine: Refine | None = None) -> list[Row]:
@@ -128,7 +128,7 @@ def stage_rows(subject: Subject, refine: Refine | None = None) -> list[Row]:
         surface = _network_surface(subject, provider)
         rows += [] if surface is None else _provider_rows(subject, provider, surface, None)
     if refine is not None:
-        fit = refine(subject.portrait, subject.fit, subject.model)
+        fit = refine(subject.fit, subject.model, subject.portrait.landmarks, subject.portrait.crop)
         surface = reconstruct_surface(subject.portrait, fit, subject.model)
         rows += _provider_rows(subject, "mesh", surface, None, stages=("P_f", "P_f, mirrored"))
     return rows

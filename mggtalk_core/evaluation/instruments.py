@@ -128,7 +128,9 @@ def pipeline_instruments(settings: Settings | None = None) -> Instruments:
     landmarker, parser = FaceLandmarker(), Parser()
 
     def track(frames: Iterable[np.ndarray], fps: float, crop: Crop | None, on_step: OnStep) -> Motion:
-        return motion_from_video(frames, load_head_model(), fps=fps, crop_transform=crop, on_step=on_step)
+        return motion_from_video(
+            frames, load_head_model(), fps=fps, crop_transform=crop, refine=chosen.refines, on_step=on_step
+        )
 
     return Instruments(
         build=lambda image, on_step: PipelineAvatar(reconstruct(image, chosen, on_step=on_step), chosen),

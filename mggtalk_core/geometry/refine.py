@@ -16,7 +16,6 @@ from torch.nn.functional import grid_sample
 from ..head.head_fit import HeadFit
 from ..head.model import HeadModel
 from ..parallel import one_thread
-from ..portrait.portrait import Portrait
 from ..weights.module_file import read_module, write_module
 from ..weights.resolver import resolve
 from .interior import vertex_normals
@@ -37,7 +36,13 @@ LARGEST = 0.2
 
 @one_thread()
 @torch.no_grad()
-def refined_fit(portrait: Portrait, fit: HeadFit, model: HeadModel, network: RefineNet | None = None) -> HeadFit:
+def refined_fit(
+    fit: HeadFit,
+    model: HeadModel,
+    landmarks: Float[Tensor, "478 3"],
+    picture: Float[Tensor, "3 height width"] | None = None,
+    network: RefineNet | None = None,
+) -> HeadFit:
     """Return the fit with its shape corrected: ``P_f = P_c + refine(P_c, I_s^h)`` (eq. 2).
 
     The network reads the position map of the fitted head ``P_c``, what the landmarks say about its depth, and the
@@ -48,17 +53,18 @@ def refined_fit(portrait: Portrait, fit: HeadFit, model: HeadModel, network: Ref
     pieces.
 
     Args:
-        portrait: the picture.
-        fit: the head that was fitted to it.
+        fit: the head that was fitted to a picture.
         model: the head model of the fit.
-        network: another network than the one that comes with the package.
+        landmarks: what was seen of it, in pixels of the fit's camera.
+        picture: the crop, at any resolution; the network that comes with the package does without.
+        network: another network than that.
 
     Raises:
         WeightsError: the file of weights is missing or damaged.
     """
     network = load_network() if network is None else network
     chart = load_chart(network.config.grid)
-    read = features(fit, model, portrait.landmarks, portrait.crop, chart)
+    read = features(fit, model, landmarks, picture, chart)
     shift = chart.at_vertices((STRENGTH * network(read[None])).clamp(-LARGEST, LARGEST))[0]
     return shifted_along_sight(fit, model, shift, chart)
 
@@ -79,7 +85,7 @@ def features(
     fit: HeadFit,
     model: HeadModel,
     landmarks: Float[Tensor, "478 3"],
-    picture: Float[Tensor, "3 height width"],
+    picture: Float[Tensor, "3 height width"] | None,
     chart: Chart,
 ) -> Float[Tensor, "16 grid grid"]:
     """Return what the network reads, per place of the chart.
@@ -89,7 +95,7 @@ def features(
     network's own depth lies (1), the mean head (3), whether the chart is covered (1), and the picture's colours (3),
     brought to mean 0 and spread 1, 0 where they are not seen.
 
-    ``landmarks`` are pixels of the fit's camera; ``picture`` is the crop at any resolution.
+    ``landmarks`` are pixels of the fit's camera; ``picture`` is the crop at any resolution, None: nothing is seen.
     """
     vertices = model.vertices(fit.identity, fit.beta_s, fit.gaze) + fit.offsets
     rotation = fit.camera.rotation
@@ -98,7 +104,9 @@ def features(
     columns = torch.cat(((vertices - model.mean) * SHAPE_GAIN, normals, aside), dim=1)
     gap = chart.landmark_share @ _landmark_gap(vertices, landmarks, fit, model) * DEPTH_GAIN
     shape = chart.of_vertices(columns, model)
-    colours = _colours(vertices, shape[3:6], picture, fit, model, chart)
+    colours = (
+        torch.zeros_like(shape[3:6]) if picture is None else _colours(vertices, shape[3:6], picture, fit, model, chart)
+    )
     mask = chart.mask[None].float()
     return torch.cat((shape, gap.view_as(mask), chart.mean, mask, colours))
 

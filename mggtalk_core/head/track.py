@@ -36,13 +36,15 @@ def track_head(
     fps: float,
     *,
     identity: Float[Tensor, "k"] | None = None,
+    relief: Float[Tensor, "478 3"] | None = None,
     on_step: OnStep = ignore_steps,
 ) -> HeadTrack:
     """Fit expression, gaze and pose to every frame; the identity is given or found from several frames first.
 
     ``landmarks`` are pixels of ``camera``'s picture. What the head model misses of the person in the first frame is
-    added to it in all of them. Every frame starts from the one before and is drawn towards its expression, which
-    lowers jitter without delaying blinks and lips. Deterministic.
+    added to it in all of them, and so is ``relief`` (canonical), what is known of its depth otherwise. Every frame
+    starts from the one before and is drawn towards its expression, which lowers jitter without delaying blinks and
+    lips. Deterministic.
 
     Raises InputError if there is no frame.
     """
@@ -54,6 +56,7 @@ def track_head(
     on_step(0, len(seen))
     person = _find_identity(problems, seen) if identity is None else identity.double().cpu().numpy()
     missed = _missed(problems[0], seen[0], person)
+    missed = missed if relief is None else missed + relief.double().cpu().numpy()
     problems = [replace(problem, offset=missed) for problem in problems]
     states: list[State] = []
     for index, problem in enumerate(problems):

@@ -14,7 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
+from ..geometry.refine import refined_fit
 from ..head.camera import Camera
+from ..head.fit import fit_head
 from ..head.head_track import HeadTrack
 from ..head.model import HeadModel, load_head_model
 from ..head.track import track_head
@@ -60,6 +62,7 @@ def motion_from_video(
     identity: Float[Tensor, "k"] | None = None,
     with_sound: bool = True,
     max_frames: int | None = None,
+    refine: bool = True,
     on_step: OnStep = ignore_steps,
 ) -> Motion:
     """Return the motion of the largest face of a clip; never more than one frame of the clip is in memory.
@@ -77,6 +80,7 @@ def motion_from_video(
         identity: the driver's identity where it is known already; otherwise it is fitted to the clip.
         with_sound: attach the clip's sound.
         max_frames: stop after so many frames.
+        refine: correct the depth of the driver's head by what was learned about it (eq. 2), as the portrait's is.
         on_step: called after every frame of tracking and of fitting.
 
     Raises:
@@ -86,7 +90,7 @@ def motion_from_video(
     seen = watch(clip.frames, clip.count, on_step=partial(_half, on_step, 0))
     motion = motion_from_sightings(
         seen, clip.fps, model, crop_transform=crop_transform, identity=identity, smoothing=smoothing,
-        sound=clip.sound, on_step=partial(_half, on_step, 1),
+        sound=clip.sound, refine=refine, on_step=partial(_half, on_step, 1),
     )  # fmt: skip
     return motion if fps is None else resample_motion(motion, fps)
 
@@ -119,15 +123,17 @@ def motion_from_sightings(
     identity: Float[Tensor, "k"] | None = None,
     smoothing: float = SMOOTHING,
     sound: Sound | None = None,
+    refine: bool = True,
     on_step: OnStep = ignore_steps,
 ) -> Motion:
     """Return the motion behind landmarks and blendshapes that were found already; see `motion_from_video`."""
     model = load_head_model() if model is None else model
     transform = driver_crop(seen) if crop_transform is None else crop_transform
+    landmarks, camera = to_crop(seen.landmarks, transform), Camera.for_crop(CROP_SIZE)
+    relief = relief_of(model, landmarks[0], seen.blendshapes[0], camera) if refine else None
     track = track_head(
-        model, to_crop(seen.landmarks, transform), seen.blendshapes, Camera.for_crop(CROP_SIZE), fps,
-        identity=identity, on_step=on_step,
-    )  # fmt: skip
+        model, landmarks, seen.blendshapes, camera, fps, identity=identity, relief=relief, on_step=on_step
+    )
     left, right = model.eye_centers(track.identity.to(model.mean))
     motion = Motion(
         beta=track.beta.float(),
@@ -141,6 +147,14 @@ def motion_from_sightings(
         sound=sound,
     )
     return smooth(fill_gaps(motion, seen.found), smoothing)
+
+
+def relief_of(
+    model: HeadModel, landmarks: Float[Tensor, "478 3"], blendshapes: Float[Tensor, "52"], camera: Camera
+) -> Float[Tensor, "478 3"]:
+    """Return by how much the refinement (eq. 2) moves the landmarks of the head that is seen in a frame, canonical."""
+    fit = fit_head(model, landmarks.float(), blendshapes.float(), camera)
+    return model.landmarks(refined_fit(fit, model, landmarks.float()).offsets - fit.offsets)
 
 
 def driver_crop(seen: Sightings) -> Float[Tensor, "2 3"]:

@@ -222,7 +222,7 @@ class _Studio:
         frames = near.nonzero()[:, 0]
         seen = Sightings(*(part[frames] for part in (self._seen.landmarks, self._seen.blendshapes, self._seen.found)))
         motion = motion_from_sightings(
-            seen, self._track.fps, crop_transform=portrait.crop_transform, on_step=self._alive
+            seen, self._track.fps, crop_transform=portrait.crop_transform, refine=ANALYTIC.refines, on_step=self._alive
         )
         return motion, frames.tolist()
 

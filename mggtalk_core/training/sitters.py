@@ -130,7 +130,7 @@ def portrait_of(pair: Pair) -> Portrait:
 def refined(portrait: Portrait, fit: HeadFit, model: HeadModel) -> HeadFit:
     """Return the fit as the refinement network corrects it (eq. 2); as it is while the ledger knows no such weights."""
     known = any(weight.name == REFINEMENT for weight in LEDGER)
-    return refined_fit(portrait, fit, model) if known else fit
+    return refined_fit(fit, model, portrait.landmarks, portrait.crop) if known else fit
 
 
 def switched(points: HeadPoints, portrait: Portrait, model: HeadModel, switches: Switches) -> HeadPoints:
