@@ -134,9 +134,7 @@ def build_head(
     settings, clock = settings or Settings(), clock or StageClock()
     model = load_head_model()
     with clock("head"):
-        fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
-        if settings.refines:
-            fit = refined_fit(fit, model, portrait.landmarks, portrait.crop)
+        fit = fitted_head(portrait, model, refine=settings.refines)
     on_step(2, BUILD_STEPS)
     with clock("surface"):
         surface = reconstruct_surface(
@@ -152,6 +150,12 @@ def build_head(
         still = predict(portrait, driven, settings, on_step=_during(on_step, 4))
     on_step(5, BUILD_STEPS)
     return Head(portrait, model, fit, surface, points, binding, still)
+
+
+def fitted_head(portrait: Portrait, model: HeadModel, *, refine: bool = True) -> HeadFit:
+    """Fit the head model to a portrait and, if wanted, correct its depth (eq. 2)."""
+    fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
+    return refined_fit(fit, model, portrait.landmarks, portrait.crop) if refine else fit
 
 
 def surface_of(
@@ -171,9 +175,7 @@ def surface_of(
     ``refine``: as in `Settings`; for the rest see `reconstruct_surface`.
     """
     model = load_head_model()
-    fit = fit_head(model, portrait.landmarks, portrait.blendshapes, Camera.for_crop(512))
-    if refine:
-        fit = refined_fit(fit, model, portrait.landmarks, portrait.crop)
+    fit = fitted_head(portrait, model, refine=refine)
     return reconstruct_surface(
         portrait, fit, model, provider=provider, depth=depth, normals=normals, detect_signs=detect_signs,
         networks=networks, prior_weight=prior_weight, on_step=on_step,

@@ -32,7 +32,7 @@ def pack(
     """
     if not parts:
         raise InputError("Nothing to pack: give the weights of whole, eyes or mouth.")
-    found = {part: averaged([part_of(path, part) for path in paths]) for part, paths in parts.items()}
+    found = {part: mean_network([part_of(path, part) for path in paths]) for part, paths in parts.items()}
     steps = {part: "+".join(_steps(path, part) for path in paths) for part, paths in parts.items()}
     write_networks(output, Networks(**found), {"steps": json.dumps(steps, sort_keys=True)})
     if val is None:
@@ -56,7 +56,7 @@ def part_of(path: Path, part: str) -> nn.Module:
     return network
 
 
-def averaged(networks: Sequence[nn.Module]) -> nn.Module:
+def mean_network(networks: Sequence[nn.Module]) -> nn.Module:
     """Return the first network with the mean of all weights; raises InputError where sizes differ."""
     if any(network.config != networks[0].config for network in networks):
         raise InputError("Networks of different sizes cannot be averaged; give trainings of one configuration.")

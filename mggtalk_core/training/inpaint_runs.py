@@ -16,8 +16,7 @@ from ..errors import InputError
 from ..evaluation.lip_sync import REACH, Listener, face_square
 from ..evaluation.syncnet import FRAMES, STEPS
 from ..progress import OnStep, ignore_steps
-from ..render.inpaint.guide import DrivenHead
-from ..render.inpaint.patches import MOUTH, SourcePatch, facing, moved
+from ..render.inpaint.patches import MOUTH, share_of
 from .inpaint_data import Example, cut_pair, driven_guide
 from .pairs import Pair, PairSet, SpokenRun
 from .prepare_runs import AROUND, PER_FRAME
@@ -173,14 +172,9 @@ def _frame_example(pair: Pair) -> Example:
     patch, source, frame = cut_pair(pair, MOUTH, guide, head)
     return {
         "composite": patch.composite, "source": patch.source, "guide": patch.guide,
-        "share": torch.tensor(share_of(head, patch.to_patch, source), dtype=torch.float32),
+        "share": torch.tensor(share_of(MOUTH, head, patch.to_patch, source), dtype=torch.float32),
         "to_patch": torch.from_numpy(patch.to_patch).float(), "frame": torch.from_numpy(frame).permute(2, 0, 1),
     }  # fmt: skip
-
-
-def share_of(head: DrivenHead, to_patch: np.ndarray, source: SourcePatch) -> float:
-    """Return how much the mouth's refinement counts in a frame, as in `Refiner`: 0 where it is not refined at all."""
-    return source.facing * facing(MOUTH, head) * moved(MOUTH, head, to_patch, source)
 
 
 class RunExamples:

@@ -52,6 +52,11 @@ class Place:
         """Width over height."""
         return self.size[1] / self.size[0]
 
+    @property
+    def aside(self) -> float:
+        """How far the patch's centre lies to the subject's left of the corners' middle, over the patch's width."""
+        return -self.inward if self.mirrored else self.inward
+
 
 _EYE = {"lift": -0.196, "inward": 0.086, "roundness": 8.0, "full": 0.75, "carried": True}
 LEFT_EYE = Place("eyes", (362, 263), (112, 128), 0.40, False, (0.4, 0.0, 0.92), **_EYE)
@@ -101,7 +106,7 @@ def alignment(place: Place, guide: HeadGuide, head: DrivenHead) -> np.ndarray:
     pixels = rest_width(place, guide) * head.camera.focal / float(middle[2])
     up_x, up_y = head.camera.rotation[:2, 1].double().tolist()
     angle, edge = math.atan2(up_x, -up_y), pixels / place.span
-    down, aside = place.lift * edge / place.aspect, place.inward * edge * (-1.0 if place.mirrored else 1.0)
+    down, aside = place.lift * edge / place.aspect, place.aside * edge
     across = np.array([math.cos(angle), math.sin(angle)])
     center = middle[:2] + aside * across + down * np.array([-across[1], across[0]])
     square = Region(center, edge, angle).to_crop(width, flip=place.mirrored)
@@ -126,6 +131,11 @@ def moved(place: Place, head: DrivenHead, to_patch: np.ndarray, source: SourcePa
         return 1.0
     now = apply(to_patch, _pixels(head, place.watched))
     return float(smoothstep(np.linalg.norm(now - source.watched, axis=1).mean() / place.size[1], *_MOVED))
+
+
+def share_of(place: Place, head: DrivenHead, to_patch: np.ndarray, source: SourcePatch) -> float:
+    """Return how much the refinement of a place counts in a frame: 0 where it is not refined at all, 1 in full."""
+    return source.facing * facing(place, head) * moved(place, head, to_patch, source)
 
 
 def cut(
@@ -173,8 +183,7 @@ def near(place: Place, guide: HeadGuide) -> list[int]:
     """Return the landmarks that lie in a place's patch, or a little beside it, on the mean head."""
     first, second = guide.mean_landmarks[list(place.corners)]
     width = float((first - second).norm()) / place.span
-    aside = place.inward * (-1.0 if place.mirrored else 1.0)
-    center = (first + second) / 2.0 + width * torch.tensor([aside, -place.lift / place.aspect, 0.0])
+    center = (first + second) / 2.0 + width * torch.tensor([place.aside, -place.lift / place.aspect, 0.0])
     reach = width * _MARGIN / 2.0
     offset = (guide.mean_landmarks - center).abs()
     return ((offset[:, 0] < reach) & (offset[:, 1] < reach / place.aspect)).nonzero()[:, 0].tolist()

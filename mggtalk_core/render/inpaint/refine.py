@@ -22,7 +22,7 @@ from .fast import patch_changes, whole_change
 from .guide import FLOW, DrivenHead, HeadGuide, whole_guide
 from .interior import kept_dark
 from .networks import Networks, best_precision, load_networks
-from .patches import PLACES, Patch, Place, SourcePatch, alignment, cut, cut_source, facing, moved, paste
+from .patches import PLACES, Patch, Place, SourcePatch, alignment, cut, cut_source, paste, share_of
 
 _BORDER = 24.0
 """Pixels over which the change dies out towards the border."""
@@ -153,7 +153,7 @@ class Refiner:
         seen: list[tuple[Place, Patch, float]] = []
         for place, source in self._places.get(part, ()):
             to_patch = alignment(place, self._guide, head)
-            share = source.facing * facing(place, head) * moved(place, head, to_patch, source)
+            share = share_of(place, head, to_patch, source)
             if share > 0.0:
                 seen.append((place, cut(place, self._guide, head, to_patch, picture, source), share))
         if not seen:
