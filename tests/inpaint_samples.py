@@ -67,9 +67,13 @@ def pair_of(scene: Scene, shift=2, name="clip") -> Pair:
 
     return Pair(
         source=as_bytes(portrait.crop * portrait.matte + portrait.background * (1 - portrait.matte)),
+        background=as_bytes(portrait.background),
+        source_matte=as_bytes(portrait.matte),
+        labels=portrait.labels[None],
         layer=as_bytes(portrait.background),
         source_landmarks=portrait.landmarks,
         fit=scene.guide.fit,
+        coarse=scene.guide.fit,
         render=as_bytes(render),
         truth=as_bytes(truth),
         matte=as_bytes(cover),

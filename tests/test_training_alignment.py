@@ -38,8 +38,9 @@ def pairs(tmp_path_factory, astronaut_head):
     portrait, fit = astronaut_head.portrait, astronaut_head.fit
     full = torch.ones(1, 512, 512)
     source = ShardSource(
-        to_bytes(portrait.crop), to_bytes(portrait.background), to_bytes(full), portrait.landmarks, fit
-    )
+        to_bytes(portrait.crop), to_bytes(portrait.background), to_bytes(portrait.matte), portrait.labels[None],
+        to_bytes(full), portrait.landmarks, fit, fit.offsets,
+    )  # fmt: skip
     targets = [
         ShardTarget(
             frame, to_bytes(torch.cat((shifted(portrait.crop, shift), full))), to_bytes(portrait.crop),

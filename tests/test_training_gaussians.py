@@ -319,33 +319,28 @@ def test_trainings_share_the_avatars_of_the_same_geometry(pairs, build):
     assert len(built) == 4
 
 
-def test_a_pair_s_portrait_shows_its_source(pairs, face_networks):
+def test_a_pair_s_portrait_shows_its_source(pairs):
     portrait = portrait_of(pairs[0])
     assert torch.equal(portrait.crop, pairs[0].source / 255.0)
-    assert torch.equal(portrait.background, pairs[0].layer / 255.0)
+    assert torch.equal(portrait.background, pairs[0].background / 255.0)
     assert torch.equal(portrait.landmarks, pairs[0].source_landmarks)
-    nose = portrait.landmarks[4, :2].int()
-    assert float(portrait.matte[0, nose[1], nose[0]]) > 0.9 and float(portrait.matte[0, 2, 2]) < 0.1
+    assert torch.equal(portrait.matte, pairs[0].source_matte / 255.0) and torch.equal(
+        portrait.labels, pairs[0].labels[0]
+    )
 
 
-def test_an_avatar_of_a_pair_shows_its_source(pairs, face_networks, monkeypatch):
-    refinements = []
-
-    def noted(portrait, fit, model):
-        refinements.append(fit)
-        return fit
-
-    monkeypatch.setattr(sitters, "refined", noted)
-    avatar, image = sitters.avatar_of(pairs[0], Switches(refinement=False, symmetry=False))
-    assert avatar.points.mirrored_count == 0 and not refinements
-    fit = avatar.points.fit
+def test_an_avatar_of_a_pair_shows_its_source(pairs):
+    fit = pairs[0].fit
+    pair = replace(pairs[0], fit=replace(fit, offsets=fit.offsets + 1e-3), coarse=fit)
+    avatar, image = sitters.avatar_of(pair, Switches(refinement=False, symmetry=False))
+    assert avatar.points.mirrored_count == 0 and torch.equal(avatar.points.fit.offsets, pair.coarse.offsets)
     with torch.no_grad():
         gaussians = frame_gaussians(avatar, fit.beta_s, fit.gaze)
         shown = render(gaussians, fit.camera, torch.full((3,), 0.5), backend="numba").rgb
     wanted = image.crop * image.matte + 0.5 * (1.0 - image.matte)
     assert psnr(shown, wanted, image.matte) > 25.0
-    sitters.avatar_of(pairs[0], Switches())
-    assert len(refinements) == 1
+    avatar, _ = sitters.avatar_of(pair, Switches())
+    assert torch.equal(avatar.points.fit.offsets, pair.fit.offsets)
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):

@@ -73,8 +73,9 @@ def random_source(seed: int = 0) -> ShardSource:
         Camera.for_crop(512, pose), torch.rand(11400, 3, generator=random), 1.0 / 3.0,
     )  # fmt: skip
     return ShardSource(
-        soft_picture(3, seed), soft_picture(3, seed + 1), soft_picture(1, seed + 2),
-        torch.rand(478, 3, generator=random), fit,
+        soft_picture(3, seed), soft_picture(3, seed + 1), soft_picture(1, seed + 3), soft_picture(1, seed + 4) // 43,
+        soft_picture(1, seed + 2),
+        torch.rand(478, 3, generator=random), fit, torch.rand(11400, 3, generator=random),
     )  # fmt: skip
 
 

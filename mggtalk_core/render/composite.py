@@ -49,7 +49,7 @@ class Compositor:
         if torso == "follow" and camera is None:
             raise InputError("torso = follow needs the head's movement: connect the gaussians, or choose hold.")
         self._layer = portrait.background
-        self._torso = Torso(portrait, camera) if torso == "follow" else None
+        self._torso = Torso(portrait.background, portrait.labels, camera) if torso == "follow" else None
 
     def __call__(self, rendering: Rendering, camera: Camera | None) -> Float[Tensor, "3 512 512"]:
         """Return the finished crop of one frame; ``camera`` is the frame's, ``rendering`` is over nothing."""

@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..head.camera import Camera
 from ..portrait.parsing import Label
-from ..portrait.portrait import Portrait
 from ..smoothstep import smoothstep
 
 NECK = (0.0, -1.5, -0.8)
@@ -40,11 +39,12 @@ def neck_motion(source: Camera, frame: Camera) -> tuple[np.ndarray, np.ndarray, 
 class Torso:
     """Warps a portrait's torso-background layer smoothly: all the way at the neck, not at all at the crop's border."""
 
-    def __init__(self, portrait: Portrait, camera: Camera) -> None:
+    def __init__(self, layer: Float[Tensor, "3 512 512"], labels: UInt8[Tensor, "512 512"], camera: Camera) -> None:
+        """Take `Portrait.background` and `Portrait.labels`, and the camera of the source picture."""
         self._camera = camera.to("cpu")
-        self._layer = portrait.background.permute(1, 2, 0).contiguous().cpu().numpy()
+        self._layer = layer.permute(1, 2, 0).contiguous().cpu().numpy()
         neck, _, _ = neck_motion(self._camera, self._camera)
-        self._weight = _follow_weight(portrait.labels.cpu().numpy(), neck)
+        self._weight = _follow_weight(labels.cpu().numpy(), neck)
 
     def __call__(self, camera: Camera) -> Float[Tensor, "3 512 512"]:
         """Return the layer for the head pose of ``camera``."""

@@ -46,7 +46,8 @@ def composite_of(pair: Pair) -> Picture:
 
 def refined(networks: Networks, pair: Pair) -> Picture:
     """Return the frame of a pair after the networks."""
-    refiner = Refiner(networks, pair.source.float() / 255.0, pair.fit, load_head_model())
+    source, matte = pair.source.float() / 255.0, pair.source_matte.float() / 255.0
+    refiner = Refiner(networks, source, pair.fit, load_head_model(), matte=matte)
     camera = pair.fit.camera.posed(pair.rotation, pair.translation)
     alpha, layer = pair.render[3:].float() / 255.0, pair.layer.float() / 255.0
     return refiner(composite_of(pair), alpha, layer, pair.beta, pair.gaze, camera)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..errors import InputError
 from ..head.head_fit import HeadFit
 from ..record import Record
+from ..render.torso import Torso
 from .shards import Shard, ShardSource
 
 SOURCES_KEPT = 64
@@ -26,13 +28,20 @@ class Pair(Record):
 
     source: UInt8[Tensor, "3 512 512"]
     """The source's crop ``I_s``."""
-    layer: UInt8[Tensor, "3 512 512"]
+    background: UInt8[Tensor, "3 512 512"]
     """The source's torso-background layer ``I_s^bg``."""
+    source_matte: UInt8[Tensor, "1 512 512"]
+    labels: UInt8[Tensor, "1 512 512"]
+    """Of the source, see `Portrait`."""
+    layer: UInt8[Tensor, "3 512 512"]
+    """The same behind the driven head: neck and shoulders have followed it, see `Torso`."""
     source_landmarks: Float[Tensor, "478 3"]
     fit: HeadFit
-    """The head that was fitted to the source."""
+    """The head that was fitted to the source, refined."""
+    coarse: HeadFit
+    """The same before refinement."""
     render: UInt8[Tensor, "4 512 512"]
-    """The driven head without learned parts, premultiplied RGBA after `fill_pinholes`: what `Compositor` blends."""
+    """The driven head before inpainting, premultiplied RGBA after `fill_pinholes`: what `Compositor` blends."""
     truth: UInt8[Tensor, "3 512 512"]
     """The target frame ``I_d``, warped into the source's crop."""
     matte: UInt8[Tensor, "1 512 512"]
@@ -105,13 +114,14 @@ class PairSet(Sequence[Pair]):
         return SpokenRun(tuple(self._pair(number, place) for place in shard.places(run)), kept.sound, kept.boxes)
 
     def _pair(self, number: int, place: int) -> Pair:
-        source, target = self._source(number), self.shards[number].target(place)
-        info = self.shards[number].info
+        (source, torso), target = self._source(number), self.shards[number].target(place)
+        info, camera = self.shards[number].info, source.fit.camera.posed(target.rotation, target.translation)
         return Pair(
-            source=source.image, layer=source.layer, source_landmarks=source.landmarks, fit=source.fit,
-            render=target.render, truth=target.truth, matte=target.matte, inside=source.inside,
-            landmarks=target.landmarks, beta=target.beta, gaze=target.gaze, rotation=target.rotation,
-            translation=target.translation, identity=info.identity, clip=info.clip,
+            source=source.image, background=source.background, source_matte=source.matte, labels=source.labels,
+            layer=_bytes(torso(camera)), source_landmarks=source.landmarks, fit=source.fit,
+            coarse=replace(source.fit, offsets=source.coarse), render=target.render, truth=target.truth,
+            matte=target.matte, inside=source.inside, landmarks=target.landmarks, beta=target.beta, gaze=target.gaze,
+            rotation=target.rotation, translation=target.translation, identity=info.identity, clip=info.clip,
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Pair]:
@@ -143,5 +153,10 @@ class PairSet(Sequence[Pair]):
             groups[names[number]].append(index)
         return groups
 
-    def _read_source(self, number: int) -> ShardSource:
-        return self.shards[number].source()
+    def _read_source(self, number: int) -> tuple[ShardSource, Torso]:
+        source = self.shards[number].source()
+        return source, Torso(source.background.float() / 255.0, source.labels[0], source.fit.camera)
+
+
+def _bytes(picture: Float[Tensor, "c h w"]) -> UInt8[Tensor, "c h w"]:
+    return (picture.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)

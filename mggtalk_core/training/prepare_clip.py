@@ -24,7 +24,7 @@ from ..motion.timing import take
 from ..motion.video import SMOOTHING, motion_from_sightings, to_crop
 from ..motion.watch import Sightings
 from ..parallel import one_thread
-from ..pipeline import Head, Settings, build_head, drive
+from ..pipeline import Head, Settings, build_head, drive, fitted_head
 from ..portrait.landmarker import Face, FaceLandmarker
 from ..portrait.load import load_portrait
 from ..portrait.parsing import Parser
@@ -43,8 +43,8 @@ ANOTHER_FACE = 0.15
 RIVAL = 0.6
 """A second face of at least this share of the first's size makes it unclear who is meant."""
 
-ANALYTIC = Settings(reference="first", learned=False)
-"""Pairs show what the networks are to mend: the frame as it is without them."""
+SETTINGS = Settings(reference="first")
+"""Pairs show what the inpainter is to mend: the frame as it comes out of all the stages before."""
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,13 @@ class _Studio:
         portrait = load_portrait(to_image(image), on_step=self._alive)
         landmarks = to_crop(self._seen.landmarks, portrait.crop_transform).float()
         _refuse_stranger(portrait, landmarks[frame])
-        head = build_head(portrait, ANALYTIC, on_step=self._alive)
+        head = build_head(portrait, SETTINGS, on_step=self._alive)
         _refuse_misfit(head)
         motion, frames = self._motion_around(portrait, [frame, *targets])
         place = {number: index for index, number in enumerate(frames)}
         start = Rest(*(getattr(motion, name)[place[frame]] for name in ("beta", "gaze", "rotation", "translation")))
         driving = take(replace(motion, start=start), torch.tensor([place[target] for target in targets]))
-        sequence = drive(head, driving, ANALYTIC)
+        sequence = drive(head, driving, SETTINGS)
         return _Sitter(frame, head, sequence, {target: index for index, target in enumerate(targets)}, landmarks)
 
     def _motion_around(self, portrait: Portrait, chosen: Sequence[int]) -> tuple[Motion, list[int]]:
@@ -222,7 +222,7 @@ class _Studio:
         frames = near.nonzero()[:, 0]
         seen = Sightings(*(part[frames] for part in (self._seen.landmarks, self._seen.blendshapes, self._seen.found)))
         motion = motion_from_sightings(
-            seen, self._track.fps, crop_transform=portrait.crop_transform, refine=ANALYTIC.refines, on_step=self._alive
+            seen, self._track.fps, crop_transform=portrait.crop_transform, refine=SETTINGS.refines, on_step=self._alive
         )
         return motion, frames.tolist()
 
@@ -245,8 +245,12 @@ class _Studio:
 
 def _shard_source(head: Head, reader: VideoReader) -> ShardSource:
     portrait = head.portrait
+    coarse = fitted_head(portrait, head.model, refine=False)
     inside = inside_frame(reader.width, reader.height, portrait.crop_transform)
-    return ShardSource(_bytes(portrait.crop), _bytes(portrait.background), _bytes(inside), portrait.landmarks, head.fit)
+    return ShardSource(
+        _bytes(portrait.crop), _bytes(portrait.background), _bytes(portrait.matte), portrait.labels[None],
+        _bytes(inside), portrait.landmarks, head.fit, coarse.offsets,
+    )  # fmt: skip
 
 
 def _bytes(picture: Float[Tensor, "c h w"]) -> UInt8[Tensor, "c h w"]:

@@ -20,7 +20,7 @@ from ..media.atomic import replacing
 from ..record import Record
 from ..weights.tensor_file import packed
 
-VERSION = "1"
+VERSION = "2"
 _JPEG_QUALITY = 98
 """Photographs lose 0.5 of a squared grey level; renders and masks lose nothing."""
 _STATES = ("landmarks", "beta", "gaze", "rotation", "translation")
@@ -45,10 +45,14 @@ class ShardSource(Record):
     """The source picture of a shard, in its own crop; see `Pair`."""
 
     image: UInt8[Tensor, "3 512 512"]
-    layer: UInt8[Tensor, "3 512 512"]
+    background: UInt8[Tensor, "3 512 512"]
+    matte: UInt8[Tensor, "1 512 512"]
+    labels: UInt8[Tensor, "1 512 512"]
     inside: UInt8[Tensor, "1 512 512"]
     landmarks: Float[Tensor, "478 3"]
     fit: HeadFit
+    coarse: Float[Tensor, "vertices 3"]
+    """Offsets of the fit before it was refined."""
 
 
 @dataclass(frozen=True)
@@ -118,15 +122,16 @@ class Shard:
 
     def source(self) -> ShardSource:
         """Decode the source."""
-        names = ("source", "layer", "inside", "source_landmarks")
+        names = ("source", "background", "source_matte", "labels", "inside", "source_landmarks")
         fit_names = ("identity", "beta_s", "gaze", "world_to_camera", "offsets", "numbers")
         with self._file() as file:
-            image, layer, inside, landmarks = (file.get_tensor(name) for name in names)
+            *pictures, landmarks = (file.get_tensor(name) for name in names)
             fit = [file.get_tensor(f"fit.{name}") for name in fit_names]
+            coarse = file.get_tensor("coarse_offsets")
         identity, beta_s, gaze, pose, offsets, (focal, width, height, residual) = *fit[:-1], fit[-1].tolist()
         camera = Camera(pose, focal, int(width), int(height))
         head = HeadFit(identity, beta_s, gaze, camera, offsets, residual)
-        return ShardSource(decode(image), decode(layer), decode(inside), landmarks, head)
+        return ShardSource(*map(decode, pictures), landmarks, head, coarse)
 
     def target(self, place: int) -> ShardTarget:
         """Decode the target at ``place`` of `frames` and `beside`."""
@@ -198,7 +203,9 @@ def _source_tensors(source: ShardSource) -> dict[str, Tensor]:
     numbers = [camera.focal, camera.width, camera.height, fit.residual]
     return {
         "source": encode_photograph(source.image),
-        "layer": encode_photograph(source.layer),
+        "background": encode_photograph(source.background),
+        "source_matte": encode_exactly(source.matte),
+        "labels": encode_exactly(source.labels),
         "inside": encode_exactly(source.inside),
         "source_landmarks": source.landmarks.float(),
         "fit.identity": fit.identity.float(),
@@ -207,6 +214,7 @@ def _source_tensors(source: ShardSource) -> dict[str, Tensor]:
         "fit.world_to_camera": camera.world_to_camera.float(),
         "fit.offsets": fit.offsets.float().contiguous(),
         "fit.numbers": torch.tensor(numbers, dtype=torch.float64),
+        "coarse_offsets": source.coarse.float().contiguous().clone(),
     }
 
 

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,22 +19,14 @@ from ..gaussians.networks.model import HeadImage
 from ..geometry.mirror_plane import MirrorPlane
 from ..geometry.points import HeadPoints, Label
 from ..geometry.reconstruct import reconstruct_surface
-from ..geometry.refine import WEIGHTS as REFINEMENT
-from ..geometry.refine import refined_fit
 from ..geometry.symmetry import OPAQUE, symmetric_geometry
 from ..head.camera import Camera
-from ..head.head_fit import HeadFit
 from ..head.model import HeadModel, load_head_model
 from ..head.parts import Part
 from ..motion.deform import bind_points
 from ..parallel import one_thread
-from ..portrait.face_frame import FaceFrame
-from ..portrait.matte import head_matte
-from ..portrait.parsing import Parser, resample
-from ..portrait.portrait import CROP_SIZE, Portrait
-from ..portrait.warp import Region
+from ..portrait.portrait import Portrait
 from ..render.rasterize import render
-from ..weights.ledger import LEDGER
 from .pairs import Pair, PairSet
 
 
@@ -98,7 +89,7 @@ def avatar_of(pair: Pair, switches: Switches) -> tuple[Avatar, HeadImage]:
     """Build the avatar of a pair's source picture (paper 3.1) with what the switches leave of it."""
     model = load_head_model()
     portrait = portrait_of(pair)
-    fit = refined(portrait, pair.fit, model) if switches.refinement else pair.fit
+    fit = pair.fit if switches.refinement else pair.coarse
     points = symmetric_geometry(reconstruct_surface(portrait, fit, model), model)
     points = switched(points, portrait, model, switches)
     avatar = calibrate(build_avatar(portrait, points, bind_points(points, model)), portrait, _draw)
@@ -106,31 +97,19 @@ def avatar_of(pair: Pair, switches: Switches) -> tuple[Avatar, HeadImage]:
 
 
 def portrait_of(pair: Pair) -> Portrait:
-    """Return the portrait that a pair's source was; its parsing and its matte are made anew."""
-    pixels = np.ascontiguousarray(pair.source.permute(1, 2, 0).numpy())
-    landmarks = pair.source_landmarks.double().numpy()
-    region = Region(np.full(2, CROP_SIZE / 2.0), float(CROP_SIZE))
-    parsed = resample(Parser().parse(pixels, region, landmarks), region, region.to_crop(CROP_SIZE), CROP_SIZE)
-    inside = pair.inside[0].numpy() > 127
-    matte = head_matte(parsed, pixels.astype(np.float32) / 255.0, FaceFrame.from_landmarks(landmarks), inside)
+    """Return the portrait that a pair's source was."""
     crop = pair.source.float() / 255.0
     return Portrait(
         source=crop,
         crop=crop,
         crop_transform=torch.eye(3)[:2],
-        matte=torch.from_numpy(matte)[None],
-        background=pair.layer.float() / 255.0,
-        labels=torch.from_numpy(parsed.argmax(axis=0).astype(np.uint8)),
+        matte=pair.source_matte.float() / 255.0,
+        background=pair.background.float() / 255.0,
+        labels=pair.labels[0],
         landmarks=pair.source_landmarks,
         blendshapes=pair.fit.beta_s,
         score=1.0,
     )
-
-
-def refined(portrait: Portrait, fit: HeadFit, model: HeadModel) -> HeadFit:
-    """Return the fit as the refinement network corrects it (eq. 2); as it is while the ledger knows no such weights."""
-    known = any(weight.name == REFINEMENT for weight in LEDGER)
-    return refined_fit(fit, model, portrait.landmarks, portrait.crop) if known else fit
 
 
 def switched(points: HeadPoints, portrait: Portrait, model: HeadModel, switches: Switches) -> HeadPoints:
