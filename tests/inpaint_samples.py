@@ -102,6 +102,12 @@ class Pairs(list):
     def by_clip(self):
         return self.by_identity
 
+    @property
+    def turns(self):
+        return [
+            float(pair.fit.camera.posed(pair.rotation, pair.translation).turned_from(pair.fit.camera)) for pair in self
+        ]
+
 
 def pictures(seed=0, size=512):
     return torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed))

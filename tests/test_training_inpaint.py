@@ -139,6 +139,14 @@ def test_the_nth_example_depends_on_n_alone(pairs, part):
     assert not torch.equal(first[5]["truth"], first[6]["truth"])
 
 
+def test_the_whole_is_shown_turned_heads_more_often():
+    pairs = Pairs([pair_of(scene(yaw), name="a") for yaw in (2.0, 12.0)])
+    colder = [replace(pairs[0], truth=pairs[0].truth // 4), pairs[1]]
+    examples = Examples(Pairs(colder), "whole", 0, crop=128)
+    turned = sum(float(examples[number]["truth"].mean()) > 0.2 for number in range(0, 48, 2))
+    assert 14 <= turned <= 22  # three quarters of 24, by as much as chance leaves
+
+
 def test_a_crop_shows_what_the_whole_shows(pairs):
     whole = whole_example(pairs[0])
     base = enlarged(whole["guide"][None, FLOW], 512, 512)

@@ -51,6 +51,14 @@ def test_a_shard_holds_what_was_put_in(tmp_path):
         assert (pair.identity, pair.clip) == ("ann", "clip.mp4")
 
 
+def test_turns_are_angles_between_views(tmp_path):
+    random_shard(tmp_path, "a", "ann", targets=2)
+    random_shard(tmp_path, "b", "bob", targets=1)
+    pairs = PairSet(tmp_path)
+    cosines = [torch.cosine_similarity(pair.rotation[2], pair.fit.camera.rotation[2], dim=0) for pair in pairs]
+    assert pairs.turns == pytest.approx([float(cosine.acos()) for cosine in cosines], abs=1e-4)
+
+
 def test_the_torso_follows_the_head_as_in_a_finished_frame(tmp_path):
     random_shard(tmp_path, "clip.mp4.00007", "ann", targets=2)
     pair = PairSet(tmp_path)[1]

@@ -25,6 +25,10 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
         " fit the sound, too; needs --part mouth, and pairs made with train prepare --runs",
     )  # fmt: skip
     inpaint.add_argument("--sync-weight", type=float, default=0.1, metavar="W", help="weight of SyncNet's term (0.1)")
+    inpaint.add_argument(
+        "--critic-from", type=int, metavar="N",
+        help="step from which the discriminator learns (default: 6000); it is heard 1000 steps later",
+    )  # fmt: skip
     inpaint.add_argument("--steps", type=int, metavar="N", help="end after N steps")
     inpaint.add_argument("--minutes", type=float, metavar="M", help="end after M minutes")
     inpaint.add_argument("--batch", type=int, default=4, metavar="N", help="examples per step (default: 4)")
@@ -74,7 +78,7 @@ def run_inpaint(arguments: argparse.Namespace) -> int:
         else:
             train_inpaint(
                 arguments.pairs, arguments.val, arguments.part, options, config=arguments.config, crop=arguments.crop,
-                start=arguments.start, on_step=on_step,
+                start=arguments.start, critic_from=arguments.critic_from, on_step=on_step,
             )  # fmt: skip
     say(str(arguments.output / "weights.safetensors"))
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -126,12 +126,14 @@ def train_inpaint(
     config: str | None = None,
     crop: int = CROP,
     start: str | os.PathLike[str] | None = None,
+    critic_from: int | None = None,
     on_step: OnStep = ignore_steps,
 ) -> None:
     """Train one part (``whole``, ``eyes`` or ``mouth``) on the pairs of a folder; see `train`.
 
     ``config`` is ``paper`` for the large network over the whole crop; ``crop`` is the edge in pixels of the parts that
-    the whole is learned from; ``start`` is a file of weights to begin with, such as the one that ships.
+    the whole is learned from; ``start`` is a file of weights to begin with, such as the one that ships; for
+    ``critic_from`` see `InpaintLosses.adversarial_from`.
 
     Raises:
         InputError: an unknown part, no pairs, a start without that part or of other sizes, or what `train` says.
@@ -140,7 +142,8 @@ def train_inpaint(
     if part not in PARTS:
         raise InputError(f'Unknown part "{part}": choose {", ".join(PARTS)}.')
     kept = None if val is None else PairSet(val)
-    stage = InpaintStage(part, PairSet(pairs), kept, seed=options.seed, config=config, crop=crop)
+    losses = WEIGHTS[part] if critic_from is None else replace(WEIGHTS[part], adversarial_from=critic_from)
+    stage = InpaintStage(part, PairSet(pairs), kept, seed=options.seed, config=config, losses=losses, crop=crop)
     if start is not None:
         begin_with(stage.network, Path(start), part)
     train(stage, options, on_step=on_step)

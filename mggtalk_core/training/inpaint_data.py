@@ -50,7 +50,8 @@ _SHUT_OR_OPEN = 0.35
 class Examples(Dataset[Example]):
     """An endless row of examples: the n-th depends on the seed and n alone, so that training goes on where it ended.
 
-    People are drawn evenly, then one of their pairs.
+    People are drawn evenly, then one of their pairs; for the whole two of them, of which the one that is turned
+    farther is shown: it has most to mend.
     """
 
     def __init__(self, pairs: PairSet, part: str, seed: int, crop: int = CROP) -> None:
@@ -70,7 +71,8 @@ class Examples(Dataset[Example]):
         example = None
         while example is None:  # a patch that is turned away
             person = self._people[choice.integers(len(self._people))]
-            example = self._make(int(person[choice.integers(len(person))]), choice, random)
+            drawn = [person[choice.integers(len(person))] for _ in range(2 if self._part == "whole" else 1)]
+            example = self._make(max(drawn, key=lambda index: self._pairs.turns[index]), choice, random)
         if self._part != "eyes" and random.random() < 0.5:
             example = mirrored(example)
         return recoloured(example, random)

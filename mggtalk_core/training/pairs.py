@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -136,6 +136,11 @@ class PairSet(Sequence[Pair]):
         """Start again without decoded sources."""
         self.__dict__.update(state)
         self._source = lru_cache(SOURCES_KEPT)(self._read_source)
+
+    @cached_property
+    def turns(self) -> list[float]:
+        """How far the head of every pair is turned from the source's view, in radians."""
+        return [turn for shard in self.shards for turn in shard.turns()]
 
     @property
     def by_identity(self) -> dict[str, list[int]]:

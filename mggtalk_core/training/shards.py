@@ -140,6 +140,12 @@ class Shard:
             states = {name: file.get_slice(name)[place] for name in _STATES}
         return ShardTarget(frame=(self.frames + self.beside)[place], **pictures, **states)
 
+    def turns(self) -> list[float]:
+        """Return how far the head of every pair is turned from the source's view, in radians."""
+        with self._file() as file:
+            source, driven = file.get_tensor("fit.world_to_camera")[2, :3], file.get_tensor("rotation")
+        return torch.cosine_similarity(driven[: len(self), 2], source, dim=1).clamp(-1.0, 1.0).acos().tolist()
+
     def run(self, number: int) -> ShardRun:
         """Read the run at ``number`` of `runs`."""
         with self._file() as file:
