@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from mggtalk_core.errors import InputError
 from mggtalk_core.evaluation.clips import Sampling, cropped, inside_frame, to_frame
 from mggtalk_core.evaluation.cross import evaluate_cross
-from mggtalk_core.evaluation.instruments import Instruments
+from mggtalk_core.evaluation.instruments import Instruments, pipeline_instruments
 from mggtalk_core.evaluation.observe import Observed, motion_scores
 from mggtalk_core.evaluation.pictures import sample_indices
 from mggtalk_core.evaluation.portraits import evaluate_portraits
@@ -19,6 +21,7 @@ from mggtalk_core.evaluation.self_reenactment import evaluate_self, summary
 from mggtalk_core.media.images import write_image
 from mggtalk_core.media.video import VideoWriter
 from mggtalk_core.motion.motion import Motion, Rest
+from mggtalk_core.pipeline import Settings
 from mggtalk_core.portrait.landmarker import Face
 from mggtalk_core.portrait.portrait import Portrait
 
@@ -96,15 +99,23 @@ class Puppet:
         return (portrait.crop + 0.01) * portrait.matte + background[:, None, None] * (1.0 - portrait.matte)
 
 
-def instruments(gain: float) -> Instruments:
+def puppet(gain, image, on_step):
+    return Puppet(image, gain)
+
+
+def watch():
+    return look
+
+
+def matte_of(frame, face):
     matte = torch.zeros(1, SIZE, SIZE)
     matte[:, 200:400, 200:300] = 1.0
-    return Instruments(
-        build=lambda image, on_step: Puppet(image, gain),
-        track=track,
-        new_tracker=lambda: look,
-        matte=lambda frame, face: matte,
-    )
+    return matte
+
+
+def instruments(gain: float) -> Instruments:
+    """Made of functions that other processes can be sent."""
+    return Instruments(build=partial(puppet, gain), track=track, new_tracker=watch, matte=matte_of)
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +217,28 @@ def test_report_that_cannot_be_written_is_refused_before_the_work(clip, tmp_path
 
     with pytest.raises(InputError, match="missing"):
         evaluate_self([clip], tmp_path / "missing" / "a.json", instruments=instruments(1.0), on_step=fail)
+
+
+def test_processes_give_the_same_table(clip, tmp_path):
+    other, broken = tmp_path / "kurz.mp4", tmp_path / "broken.mp4"
+    with VideoWriter(other, 25, SIZE, SIZE) as writer:
+        for index in range(4):
+            writer.write(to_frame(picture(mouth_at(index))))
+    broken.write_bytes(b"nothing")
+    clips, steps = [clip, broken, other], []
+    alone = evaluate_self(clips, instruments=instruments(0.5))
+    shared = evaluate_self(
+        clips, tmp_path / "self.json", instruments=instruments(0.5), jobs=2, on_step=lambda *step: steps.append(step)
+    )
+    for one, two in zip(alone.rows, shared.rows, strict=True):
+        assert {**one, "seconds": 0.0} == pytest.approx({**two, "seconds": 0.0}, nan_ok=True)
+    assert steps[-1] == (28, 28)
+    assert {path.name for path in (tmp_path / "self_sheets").iterdir()} == {"ein Clip ä.png", "kurz.png"}
+
+
+def test_the_pipeline_s_instruments_can_be_sent_to_a_process():
+    one, two = (pickle.loads(pickle.dumps(pipeline_instruments(Settings(yaw=yaw)))) for yaw in (0.0, 5.0))
+    assert one.build.args == (Settings(),) and two.build.args == (Settings(yaw=5.0),)
 
 
 def test_nothing_to_evaluate_is_refused(clip):

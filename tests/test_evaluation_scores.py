@@ -190,6 +190,21 @@ def test_the_frechet_distance_agrees_with_the_matrix_root():
     assert frechet_distance(one, two) == pytest.approx(plain, rel=1e-9)
 
 
+def test_pools_of_parts_are_the_pool_of_the_whole():
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.rand(3, 4, 4, generator=generator) for _ in range(4)]
+    whole, first, second = (FidPool(lambda image: image.mean(dim=(1, 2)).repeat(683)[:2048]) for _ in range(3))
+    for place, image in enumerate(images):
+        for pool in (whole, first if place < 2 else second):
+            pool.add(image, {"": image / 2.0})
+    first.join(second.statistics)
+    assert first.statistics.keys() == whole.statistics.keys()
+    for name, each in whole.statistics.items():
+        assert first.statistics[name].count == each.count == 4
+        np.testing.assert_allclose(first.statistics[name].mean, each.mean, rtol=1e-12)
+        np.testing.assert_allclose(first.statistics[name].covariance, each.covariance, atol=1e-12)
+
+
 def test_too_few_frames_have_no_frechet_distance():
     lines = []
     assert fid_pool(100, lines) is None

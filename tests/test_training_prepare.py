@@ -15,6 +15,7 @@ from mggtalk_core.evaluation.syncnet_sound import samples_of
 from mggtalk_core.media.audio import read_sound
 from mggtalk_core.media.sound import Sound
 from mggtalk_core.media.video_writer import VideoWriter
+from mggtalk_core.processes import in_processes
 from mggtalk_core.training.pairs import PairSet
 from mggtalk_core.training.prepare import identities_first, items_of, items_of_manifest, prepare, summary
 from mggtalk_core.training.prepare_clip import ClipItem, PrepareOptions
@@ -27,7 +28,6 @@ from mggtalk_core.training.prepare_select import (
     longest_take,
     usable_frames,
 )
-from mggtalk_core.training.processes import in_processes
 from mggtalk_core.training.tracks import read_track, track_clip, track_file, write_track
 from tests.cli_samples import call
 from tests.training_samples import moving_clip, track_of

@@ -45,6 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         )  # fmt: skip
     for sub in (one, heard):
         sub.add_argument("--fid", action="store_true", help="measure FID too, where 2048 frames or more count: slow")
+    one.add_argument("--jobs", type=int, default=1, metavar="N", help="clips to measure at once (default: 1)")
     noise.add_argument(
         "--levels", type=float, nargs="+", default=list(LEVELS), metavar="STD",
         help="standard deviations of the noise (default: those of the paper's table 8)",
@@ -89,6 +90,7 @@ def run_self(arguments: argparse.Namespace) -> int:
             pictures=arguments.pictures,
             fid=arguments.fid,
             instruments=pipeline_instruments(settings_of(arguments)),
+            jobs=arguments.jobs,
             on_step=on_step,
         )
     return _finish(table, summary(table), ways_table(table))

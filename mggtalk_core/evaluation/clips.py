@@ -102,9 +102,9 @@ class Steps:
         """Start at 0 of ``total``."""
         self._done, self._total, self._on_step = 0, total, on_step
 
-    def one(self) -> None:
-        """Count one step."""
-        self._done += 1
+    def one(self, count: int = 1) -> None:
+        """Count one step, or several."""
+        self._done += count
         self._on_step(min(self._done, self._total), self._total)
 
     def alive(self, done: int = 0, total: int = 0) -> None:

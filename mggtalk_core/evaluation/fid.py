@@ -18,6 +18,7 @@ from .scorers import attempt
 _WEIGHTS = "fid_inception.pt"
 _SIZE = 299
 FEATURES = 2048
+_TRUTH = "truth"
 LEAST_FRAMES = 2048
 """Frames below which the covariance of as many features is not of full rank, and the distance means nothing."""
 
@@ -58,6 +59,12 @@ class FeatureStatistics:
         self._sum += values
         self._products += np.outer(values, values)
 
+    def join(self, other: FeatureStatistics) -> None:
+        """Take all that another one has taken."""
+        self.count += other.count
+        self._sum += other._sum
+        self._products += other._products
+
     @property
     def mean(self) -> Float[np.ndarray, "f"]:
         """Mean of all features."""
@@ -86,27 +93,31 @@ class FidPool:
     def __init__(self, network: Inception) -> None:
         """Start empty."""
         self._network = network
-        self._truth = FeatureStatistics()
-        self._ways: dict[str, FeatureStatistics] = {}
+        self.statistics: dict[str, FeatureStatistics] = {_TRUTH: FeatureStatistics()}
 
     def add(self, truth: Image, ways: dict[str, Image]) -> None:
         """Take one frame: the truth and what the ways made of it."""
-        self._truth.add(self._network(truth))
-        for name, image in ways.items():
-            self._ways.setdefault(name, FeatureStatistics()).add(self._network(image))
+        for name, image in ({_TRUTH: truth} | ways).items():
+            self.statistics.setdefault(name, FeatureStatistics()).add(self._network(image))
+
+    def join(self, statistics: dict[str, FeatureStatistics]) -> None:
+        """Take the statistics of another pool, such as that of another process."""
+        for name, each in statistics.items():
+            self.statistics.setdefault(name, FeatureStatistics()).join(each)
 
     def results(self, left_out: list[str], least: int = LEAST_FRAMES) -> dict[str, dict[str, float]]:
         """Return ``fid``, and ``fid_<way>`` for the other ways, each with its number of frames.
 
         Where there are fewer than ``least`` frames nothing is returned, and a line says so.
         """
-        if self._truth.count < least:
-            left_out.append(too_few(self._truth.count, least))
+        truth = self.statistics[_TRUTH]
+        if truth.count < least:
+            left_out.append(too_few(truth.count, least))
             return {}
         return {
-            f"fid_{name}" if name else "fid": {"value": frechet_distance(self._truth, each), "n": each.count}
-            for name, each in self._ways.items()
-            if each.count == self._truth.count
+            f"fid_{name}" if name else "fid": {"value": frechet_distance(truth, each), "n": each.count}
+            for name, each in self.statistics.items()
+            if name != _TRUTH and each.count == truth.count
         }
 
 

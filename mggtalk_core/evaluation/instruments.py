@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -117,28 +118,48 @@ class PipelineAvatar:
 
 def pipeline_instruments(settings: Settings | None = None) -> Instruments:
     """Return the instruments that test this project's own pipeline, with its own landmarker and parsing."""
-    from ..head.model import load_head_model
-    from ..motion.video import motion_from_video
-    from ..pipeline import Settings, reconstruct
-    from ..portrait.landmarker import FaceLandmarker
-    from ..portrait.parsing import Parser
-    from ..portrait.tracker import FaceTracker
+    from ..pipeline import Settings
 
     chosen = settings or Settings()
-    landmarker, parser = FaceLandmarker(), Parser()
-
-    def track(frames: Iterable[np.ndarray], fps: float, crop: Crop | None, on_step: OnStep) -> Motion:
-        return motion_from_video(
-            frames, load_head_model(), fps=fps, crop_transform=crop, refine=chosen.refines, on_step=on_step
-        )
-
     return Instruments(
-        build=lambda image, on_step: PipelineAvatar(reconstruct(image, chosen, on_step=on_step), chosen),
-        track=track,
-        new_tracker=lambda: FaceTracker(landmarker).update,
-        matte=lambda frame, face: parsed_matte(parser, frame, face),
+        build=partial(_build, chosen),
+        track=partial(_track, chosen.refines),
+        new_tracker=_new_tracker,
+        matte=_matte,
         scorers=find_scorers,
     )
+
+
+def _build(settings: Settings, image: Float[Tensor, "3 height width"], on_step: OnStep) -> PipelineAvatar:
+    from ..pipeline import reconstruct
+
+    return PipelineAvatar(reconstruct(image, settings, on_step=on_step), settings)
+
+
+def _track(refine: bool, frames: Iterable[np.ndarray], fps: float, crop: Crop | None, on_step: OnStep) -> Motion:
+    from ..head.model import load_head_model
+    from ..motion.video import motion_from_video
+
+    return motion_from_video(frames, load_head_model(), fps=fps, crop_transform=crop, refine=refine, on_step=on_step)
+
+
+def _new_tracker() -> Follow:
+    from ..portrait.landmarker import FaceLandmarker
+    from ..portrait.tracker import FaceTracker
+
+    return FaceTracker(FaceLandmarker()).update
+
+
+def _matte(frame: np.ndarray, face: Face) -> Float[Tensor, "1 height width"]:
+    return parsed_matte(_parser(), frame, face)
+
+
+@cache
+def _parser() -> Parser:
+    """Return the parser that all of a process's evaluations share."""
+    from ..portrait.parsing import Parser
+
+    return Parser()
 
 
 def parsed_matte(parser: Parser, frame: np.ndarray, face: Face) -> Float[Tensor, "1 height width"]:

@@ -22,8 +22,9 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,12 @@ from ..media.video import VideoReader
 from ..motion.motion import Motion
 from ..motion.timing import take
 from ..portrait.landmarker import Face
+from ..processes import in_order, in_processes
 from ..progress import OnStep, ignore_steps
 from .baselines import ghost
 from .clips import Sampling, Steps, alive, cropped, to_image, total_frames
 from .comparison import LARGEST_YAW, OWN, Blurred, Comparison
-from .fid import FidPool, fid_pool
+from .fid import FeatureStatistics, FidPool, Inception, fid_pool
 from .instruments import Avatar, Instruments, pipeline_instruments
 from .metrics import Image
 from .pictures import Compared, comparison_sheet, sample_indices
@@ -58,14 +60,32 @@ BLURRED = Blurred("blurred", of="analytic", like=OWN)
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """What every clip is measured with."""
+class _Plan:
+    """How every clip is measured; it can be sent to other processes."""
 
     sampling: Sampling
     pictures: int
     instruments: Instruments
+    fid: bool
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What every clip is measured with."""
+
+    plan: _Plan
     scorers: Scorers
     pool: FidPool | None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What came of a clip."""
+
+    row: Row
+    sheet: Float[Tensor, "3 height width"] | None
+    statistics: dict[str, FeatureStatistics] = field(default_factory=dict)
+    """For FID, of the clips of another process."""
 
 
 def evaluate_self(
@@ -77,6 +97,7 @@ def evaluate_self(
     pictures: int = PICTURES,
     fid: bool = False,
     instruments: Instruments | None = None,
+    jobs: int = 1,
     on_step: OnStep = ignore_steps,
 ) -> Table:
     """Drive frame 0 of every clip by the clip and compare, beside plainer ways to get the frames; a row per clip.
@@ -92,6 +113,7 @@ def evaluate_self(
         pictures: score pictures in at most so many frames of each clip, spread evenly.
         fid: measure FID too, over all frames of all clips; a second or more for each picture.
         instruments: the system under test; this project's pipeline when None.
+        jobs: clips to measure at once, each in a process of its own; 1 works in this one.
         on_step: progress over all clips.
 
     Raises:
@@ -108,11 +130,12 @@ def evaluate_self(
     pool = fid_pool(counts[1], left_out) if fid else None
     settings = {"every": every, "max_frames": max_frames, "pictures": pictures, "largest_yaw": LARGEST_YAW}
     table = Table("Self-reenactment", settings | {"missing": left_out})
-    bench = _Bench(sampling, pictures, instruments, scorers, pool)
-    for clip in clips:
-        row, sheet = _tried(Path(clip), bench, steps)
-        table.rows.append(row)
-        sheets.add(Path(clip).stem, sheet)
+    bench = _Bench(_Plan(sampling, pictures, instruments, pool is not None), scorers, pool)
+    for clip, measured in zip(clips, _all_measured([Path(clip) for clip in clips], bench, jobs, steps), strict=True):
+        table.rows.append(measured.row)
+        sheets.add(Path(clip).stem, measured.sheet)
+        if pool is not None:
+            pool.join(measured.statistics)
     if pool is not None:
         table.settings["fid"] = pool.results(left_out)
     _write(table, report)
@@ -125,21 +148,46 @@ def _write(table: Table, report: str | os.PathLike[str] | None) -> None:
         ways_table(table).write(Path(report).with_name(Path(report).stem + "_ways.json"))
 
 
-def _tried(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[Tensor, "3 height width"] | None]:
+def _all_measured(clips: Sequence[Path], bench: _Bench, jobs: int, steps: Steps) -> Iterator[_Measured]:
+    """Yield what comes of every clip, in their order."""
+    if jobs <= 1:
+        yield from (_tried(clip, bench, steps) for clip in clips)
+        return
+    done = in_processes(partial(_elsewhere, bench.plan), list(enumerate(clips)), jobs, steps.alive)
+    yield from in_order(_counted(done, bench.plan.sampling, steps))
+
+
+def _counted(
+    done: Iterable[tuple[tuple[int, Path], _Measured]], sampling: Sampling, steps: Steps
+) -> Iterator[tuple[tuple[int, Path], _Measured]]:
+    """Pass on what came of clips in other processes, and count their frames."""
+    for (number, clip), measured in done:
+        steps.one(sum(total_frames([clip], sampling)))
+        yield (number, clip), measured
+
+
+def _elsewhere(plan: _Plan, numbered: tuple[int, Path], on_step: OnStep) -> _Measured:
+    """Measure a clip in another process, which has networks of its own."""
+    pool = FidPool(Inception()) if plan.fid else None
+    measured = _tried(numbered[1], _Bench(plan, plan.instruments.scorers(), pool), Steps(0, on_step))
+    return measured if pool is None else replace(measured, statistics=pool.statistics)
+
+
+def _tried(clip: Path, bench: _Bench, steps: Steps) -> _Measured:
     try:
-        return _evaluate_clip(clip, bench, steps)
+        return _Measured(*_evaluate_clip(clip, bench, steps))
     except InputError as error:
-        return {"clip": clip.name, "error": str(error)}, None
+        return _Measured({"clip": clip.name, "error": str(error)}, None)
 
 
 def _evaluate_clip(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[Tensor, "3 height width"]]:
     start = time.perf_counter()
     with VideoReader(clip) as reader:
         avatar, sampling = _first_seen(reader, bench, steps)
-        motion = track_clip(reader, avatar, sampling, bench.instruments, steps)
+        motion = track_clip(reader, avatar, sampling, bench.plan.instruments, steps)
         count = len(motion)
-        pictured = sample_indices(count, bench.pictures)
-        comparison = Comparison(avatar, bench.instruments, bench.scorers, pictured, BLURRED, steps.alive)
+        pictured = sample_indices(count, bench.plan.pictures)
+        comparison = Comparison(avatar, bench.plan.instruments, bench.scorers, pictured, BLURRED, steps.alive)
         contest = _Contest(avatar, comparison, sample_indices(count), bench.pool)
         truths = (cropped(frame, avatar.portrait.crop_transform) for frame in sampling.sampled(reader))
         for index, (truth, images) in enumerate(zip(truths, _animations(avatar, motion, steps), strict=True)):
@@ -155,15 +203,15 @@ def _evaluate_clip(clip: Path, bench: _Bench, steps: Steps) -> tuple[Row, Float[
 def _first_seen(reader: VideoReader, bench: _Bench, steps: Steps) -> tuple[Avatar, Sampling]:
     """Return an avatar of the first frame that one can be made of, and the clip from there on."""
     problem = InputError("The clip has no frames.")
-    looked_at = itertools.islice(bench.sampling.frames(reader), math.ceil(SEARCHED * reader.fps))
+    looked_at = itertools.islice(bench.plan.sampling.frames(reader), math.ceil(SEARCHED * reader.fps))
     for first, frame in enumerate(looked_at):
         try:
-            avatar = bench.instruments.build(to_image(frame), steps.alive)
+            avatar = bench.plan.instruments.build(to_image(frame), steps.alive)
         except InputError as error:
             problem = error if first == 0 else problem
             steps.one()
             continue
-        return avatar, replace(bench.sampling, first=first)
+        return avatar, replace(bench.plan.sampling, first=first)
     raise problem
 
 

@@ -17,9 +17,9 @@ from ..evaluation.clips import Steps
 from ..evaluation.manifest import read_manifest, select
 from ..evaluation.tables import Row, Table
 from ..media.atomic import replacing
+from ..processes import in_processes
 from ..progress import OnStep, ignore_steps
 from .prepare_clip import ClipItem, PrepareOptions, prepare_clip
-from .processes import in_processes
 from .shards import VERSION
 from .tracks import ClipTrack, read_track, track_clip, track_file
 

@@ -28,13 +28,13 @@ from ..parallel import one_thread
 from ..portrait.face_frame import FaceFrame
 from ..portrait.landmarker import FaceLandmarker
 from ..portrait.warp import Region, apply, warp
+from ..processes import in_processes
 from ..progress import OnStep, ignore_steps
 from ..record import Record
 from ..studio.paint import FaceChart
 from ..studio.rendered_heads import HeadStudio, RenderedHead, drawn_state
 from ..studio.source_head import PART_RANGES, SourceHead, read_source
 from .head_model_depths import mean_before, read_depths
-from .processes import in_processes
 
 Example = TypeVar("Example")
 

@@ -23,9 +23,9 @@ from ..motion.timing import check_fps
 from ..motion.video import driver_crop, to_crop
 from ..motion.watch import watch
 from ..portrait.portrait import CROP_SIZE
+from ..processes import in_processes
 from ..progress import OnStep, ignore_steps
 from ..record import Record
-from .processes import in_processes
 
 PROCESSES = 2
 """Clips that are tracked at once at most."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing.synchronize import Event
 from typing import TypeVar
 
 import torch
 
-from ..progress import OnStep
+from .progress import OnStep
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,6 +46,17 @@ def in_processes(work: Work[T, R], items: Sequence[T], jobs: int, alive: Callabl
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(done: Iterable[tuple[tuple[int, T], R]]) -> Iterator[R]:
+    """Yield results of numbered items (0, 1, ...) by their numbers; those that come too early wait."""
+    early: dict[int, R] = {}
+    following = 0
+    for (number, _), result in done:
+        early[number] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 def _start(stop: Event) -> None:
