@@ -357,6 +357,10 @@ def test_an_eye_that_the_source_hides_is_left_alone():
     assert cut_source(LEFT_EYE, turned_away, picture, 2).facing == 0.0
 
 
+EVERYWHERE = np.ones((512, 512), np.float32)
+"""Coverage of a head that fills the picture."""
+
+
 def plus(place, value):
     return np.full((*place.size, 3), value, np.float32)
 
@@ -366,16 +370,27 @@ def test_a_patch_is_put_back_where_it_was_cut(turned, place):
     picture = pictures().permute(1, 2, 0).contiguous().numpy()
     patch = patch_of(place, turned.guide, turned.driven, picture)
     change = np.full((512, 512, 3), 0.5, np.float32)
-    paste(change, place, patch.to_patch, plus(place, 0.25), 1.0)
+    paste(change, place, patch.to_patch, plus(place, 0.25), 1.0, EVERYWHERE)
     center = turned.driven.landmarks[list(place.corners), :2].mean(dim=0).int().tolist()
     assert change[center[1], center[0]] == pytest.approx(0.25, abs=1e-4)
     assert (change > 0.499).mean() > 0.9 and change.min() > 0.249 and change.max() < 0.501
     still = np.zeros((512, 512, 3), np.float32)
-    paste(still, place, patch.to_patch, plus(place, 0.0), 1.0)
+    paste(still, place, patch.to_patch, plus(place, 0.0), 1.0, EVERYWHERE)
     assert not still.any()
     half = np.zeros((512, 512, 3), np.float32)
-    paste(half, place, patch.to_patch, plus(place, 0.25), 0.5)
+    paste(half, place, patch.to_patch, plus(place, 0.25), 0.5, EVERYWHERE)
     assert half[center[1], center[0]] == pytest.approx(0.125, abs=1e-4)
+
+
+def test_a_patch_ends_with_the_head(turned):
+    picture = pictures().permute(1, 2, 0).contiguous().numpy()
+    patch = patch_of(MOUTH, turned.guide, turned.driven, picture)
+    x, y = turned.driven.landmarks[list(MOUTH.corners), :2].mean(dim=0).int().tolist()
+    cover, change = EVERYWHERE.copy(), np.full((512, 512, 3), 0.5, np.float32)
+    cover[:, x:] = 0.0
+    paste(change, MOUTH, patch.to_patch, plus(MOUTH, 0.25), 1.0, cover)
+    assert change[y, x - 1] == pytest.approx(0.25, abs=1e-4)
+    assert (change[:, x + 2 :] == 0.5).all()  # two pixels beside it are let through
 
 
 def test_feathers_end_at_the_border():
@@ -391,7 +406,7 @@ def test_a_patch_outside_the_picture_is_left_out(turned):
     head = turned.guide.driven(turned.beta, turned.gaze, far)
     patch = patch_of(MOUTH, turned.guide, head, picture)
     change = np.zeros((512, 512, 3), np.float32)
-    paste(change, MOUTH, patch.to_patch, plus(MOUTH, 0.25), 1.0)
+    paste(change, MOUTH, patch.to_patch, plus(MOUTH, 0.25), 1.0, EVERYWHERE)
     assert not change.any()
 
 

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from mggtalk_core.render.inpaint.bounds import CELL, ELSEWHERE, FAR, INSIDE, NEAR, bounded, found_on_head, solid_cells
+from mggtalk_core.render.inpaint.bounds import (
+    CELL,
+    ELSEWHERE,
+    FAR,
+    FARTHEST,
+    INSIDE,
+    NEAR,
+    bounded,
+    led_astray,
+    solid_cells,
+)
 
 
 @pytest.fixture
@@ -42,31 +52,51 @@ def test_half_covered_pixels_are_not_inside():
     assert held == pytest.approx(np.full_like(held, ELSEWHERE), abs=1e-6)
 
 
+def test_what_a_turn_leaves_unknown_is_held_back_as_the_inside_is(cover):
+    change = np.full((512, 512, 3), 0.5, np.float32)
+    assert np.array_equal(bounded(change, cover, FAR), bounded(change, cover))
+    assert bounded(change, cover, FARTHEST) == pytest.approx(np.full_like(change, INSIDE), abs=1e-6)
+    between = bounded(change, cover, (FAR + FARTHEST) / 2.0)[20, 256]
+    assert between == pytest.approx(np.full(3, (INSIDE + ELSEWHERE) / 2.0), abs=1e-6)
+
+
 def test_what_is_found_on_the_head_may_be_used(cover):
-    found = found_on_head(solid_cells(cover), np.zeros((2, 128, 128), np.float32), FAR)
+    astray = led_astray(cover, solid_cells(cover), np.zeros((2, 128, 128), np.float32), FAR)
     change = np.full((512, 512, 3), 0.5 * INSIDE, np.float32)
-    assert bounded(change, cover, found)[160:352, 160:352] == pytest.approx(0.5 * INSIDE)
+    held = bounded(change, cover, FAR, astray)
+    assert held[160:352, 160:352] == pytest.approx(0.5 * INSIDE)
+    assert held[:120] == pytest.approx(0.5 * INSIDE)
 
 
 def test_nothing_from_beside_the_source_s_head_is_laid_over_the_driven_one(cover):
     """A flow that leads 200 pixels to the right ends beside the head for its right part only."""
     flow = np.zeros((2, 256, 256), np.float32)  # on a finer grid than the squares
     flow[0] = 200.0
-    found = found_on_head(solid_cells(cover), flow, FAR)
+    astray = led_astray(cover, solid_cells(cover), flow, FAR)
     change = np.full((512, 512, 3), 0.5 * INSIDE, np.float32)
-    held = bounded(change, cover, found)
+    held = bounded(change, cover, FAR, astray)
     assert held[256, 150] == pytest.approx(0.5 * INSIDE, rel=1e-5)
     assert held[256, 200:360] == pytest.approx(0.0, abs=1e-6)
-    assert held[256, 400:] == pytest.approx(0.5 * INSIDE)  # off the head nothing is taken back
-    assert np.array_equal(bounded(change, cover, found_on_head(solid_cells(cover), flow, NEAR)), change)
+    assert held[256, 400:] == pytest.approx(0.5 * INSIDE)  # beside the head it shows what is beside the source's
+    assert not led_astray(cover, solid_cells(cover), flow, NEAR).any()
 
 
-def test_a_look_up_ends_where_the_flow_leads(cover):
+def test_nothing_of_the_source_s_head_is_left_beside_the_driven_one(cover):
+    """The same flow leads from the left of the head onto it."""
+    flow = np.zeros((2, 128, 128), np.float32)
+    flow[0] = 200.0
+    astray = led_astray(cover, solid_cells(cover), flow, FAR)
+    held = bounded(np.full((512, 512, 3), 0.5 * INSIDE, np.float32), cover, FAR, astray)
+    assert held[256, :100] == pytest.approx(0.0, abs=1e-6)
+    assert held[60, 20] == pytest.approx(0.5 * INSIDE)  # above it
+
+
+def test_a_look_up_ends_where_the_flow_leads():
     """Half a picture's rise leads from below the head's middle to above it."""
-    solid = np.zeros((128, 128), np.float32)
+    solid, cover = np.zeros((128, 128), np.float32), np.ones((512, 512), np.float32)
     solid[20:40] = 1.0
     flow = np.zeros((2, 128, 128), np.float32)
     flow[1] = -50.0 * CELL
-    found = found_on_head(solid, flow, FAR)
-    assert found[72:88] == pytest.approx(1.0)
-    assert found[:68] == pytest.approx(0.0) and found[92:] == pytest.approx(0.0)
+    astray = led_astray(cover, solid, flow, FAR)
+    assert astray[72:88] == pytest.approx(0.0, abs=1e-6)
+    assert astray[:68] == pytest.approx(1.0) and astray[92:] == pytest.approx(1.0)

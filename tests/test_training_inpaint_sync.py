@@ -108,7 +108,8 @@ def test_a_patch_is_put_back_as_in_a_frame(pair):
     for index in range(5):
         expected = np.zeros((512, 512, 3), np.float32)
         delta = change[index].permute(1, 2, 0).contiguous().numpy()
-        paste(expected, MOUTH, example["to_patch"][index].double().numpy(), delta, float(share[index]))
+        to_patch, everywhere = example["to_patch"][index].double().numpy(), np.ones((512, 512), np.float32)
+        paste(expected, MOUTH, to_patch, delta, float(share[index]), everywhere)
         laid = (found - frames)[index].permute(1, 2, 0).numpy()
         # OpenCV looks up at thirty-seconds of a pixel; the change is up to .1.
         assert np.abs(laid - expected).max() < 2e-3

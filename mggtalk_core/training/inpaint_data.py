@@ -37,7 +37,7 @@ CROP = 256
 CROPS_PER_PAIR = 2
 """Neighbouring examples of the whole that show parts of one pair: to decode it costs as much as to learn from it."""
 _EYE_WEIGHT, _MOUTH_WEIGHT, _HEAD_WEIGHT, _REST_WEIGHT = 3.0, 2.0, 1.0, 0.35
-_LIDS_WEIGHT, _LIDS = 1.5, 9
+_LIDS_WEIGHT, _LIDS = 1.5, 7
 """What lids and eyes count more than the rest of their patch, and pixels by which their window is widened for it."""
 _GUIDES_KEPT = 48
 _COLOURS = ("composite", "layer", "source", "truth")

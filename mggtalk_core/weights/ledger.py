@@ -119,8 +119,8 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="0ce4e19fe9bd8897f7180d496399cfb33a030c76b86cb04420c53d8b0168f448",
-        size=5_052_904,
+        sha256="b40006d6ee3a3f0ddd83d16e3cddae0a8d0a254b7a8af062ee0afe9a868361fe",
+        size=5_052_888,
     ),
     Weight(
         name="refine.safetensors",

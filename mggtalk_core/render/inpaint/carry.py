@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...spline import solve_spline
 
-STIFFNESS = 5.0
+STIFFNESS = 3.75
 """How far the bending may pass the landmarks by, in the kernel's unit of pixels: they are not exact themselves."""
 COARSE = 8
 """The bending is found at every so many pixels and interpolated."""

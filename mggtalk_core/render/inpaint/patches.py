@@ -59,8 +59,8 @@ class Place:
 
 
 _EYE = {"lift": -0.196, "inward": 0.086, "roundness": 8.0, "full": 0.75, "carried": True}
-LEFT_EYE = Place("eyes", (362, 263), (112, 128), 0.40, False, (0.4, 0.0, 0.92), **_EYE)
-RIGHT_EYE = Place("eyes", (133, 33), (112, 128), 0.40, True, (-0.4, 0.0, 0.92), **_EYE)
+LEFT_EYE = Place("eyes", (362, 263), (80, 96), 0.40, False, (0.4, 0.0, 0.92), **_EYE)
+RIGHT_EYE = Place("eyes", (133, 33), (80, 96), 0.40, True, (-0.4, 0.0, 0.92), **_EYE)
 _AROUND_LIPS = (61, 291, 0, 17, 13, 14, 37, 267, 84, 314, 78, 308, 164, 18, 200, 152)
 MOUTH = Place("mouth", (61, 291), (128, 128), 0.5, False, (0.0, 0.0, 1.0), lift=0.06, watched=_AROUND_LIPS)
 PLACES = (LEFT_EYE, RIGHT_EYE, MOUTH)
@@ -71,12 +71,14 @@ _MOVED = (0.005, 0.02)
 """Mean movement of a place's landmarks over its patch's width from which it is refined at all, and in full."""
 _MARGIN = 1.3
 """Landmarks count as near within so many times the patch's size."""
-_RIMS = 5
+_RIMS = 3
 """Width in pixels of the patch of the window by which the opening of an eye is widened."""
-_LIDS, _LIDS_EDGE = 17, 3.0
+_LIDS, _LIDS_EDGE = 13, 2.25
 """The same for the lids, and the softness of their edge."""
 _SUNKEN = 0.03
 """Units of 10 cm by which eyeballs lie farther back in the guide of an eye."""
+_BESIDE = 5
+"""Width in pixels of the crop of the window by which the head is widened where a patch's change ends with it."""
 _STEPS = 4
 """Binary places of a pixel to which contours are drawn."""
 
@@ -168,7 +170,7 @@ def opening(place: Place, guide: HeadGuide, head: DrivenHead, to_patch: np.ndarr
     steps = np.round(contour * 2.0**_STEPS).astype(np.int32)
     between = cv2.fillPoly(np.zeros(place.size, np.float32), [steps], 1.0, shift=_STEPS)
     rims = cv2.dilate(between, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIMS, _RIMS)))
-    return torch.from_numpy(cv2.GaussianBlur(rims, (0, 0), 1.0))[None]
+    return torch.from_numpy(cv2.GaussianBlur(rims, (0, 0), 0.75))[None]
 
 
 def lids_of(window: Float[Tensor, "1 h w"]) -> Float[np.ndarray, "h w"]:
@@ -269,8 +271,11 @@ def paste(
     to_patch: np.ndarray,
     delta: Float[np.ndarray, "h w 3"],
     share: float,
+    cover: Float[np.ndarray, "512 512"],
 ) -> None:
     """Put the change of a patch in place of that of the whole (``change``, changed in place), softly at its rim.
+
+    It ends with the driven head, whose coverage is ``cover``: a patch of a turned face reaches beyond its cheek.
 
     What is put back is what the refinement changed, not the resampled patch: where it changed nothing, the frame keeps
     every pixel.
@@ -289,6 +294,8 @@ def paste(
     back[:, 2] -= (x0, y0)
     layers = cv2.merge([*(plane * weight for plane in cv2.split(delta)), weight])
     laid = cv2.warpAffine(layers, to_indices(back), (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
+    on_head = cv2.dilate(cover[y0:y1, x0:x1], np.ones((_BESIDE, _BESIDE), np.uint8))
     *more, covered = cv2.split(laid)
-    kept, window = 1.0 - covered, change[y0:y1, x0:x1]
-    window[:] = cv2.merge([plane * kept + extra for plane, extra in zip(cv2.split(window), more, strict=True)])
+    kept, window = 1.0 - covered * on_head, change[y0:y1, x0:x1]
+    planes = zip(cv2.split(window), more, strict=True)
+    window[:] = cv2.merge([plane * kept + extra * on_head for plane, extra in planes])

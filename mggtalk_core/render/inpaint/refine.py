@@ -17,7 +17,7 @@ from ...portrait.portrait import Portrait
 from ...smoothstep import smoothstep
 from ...weights.policy import current_policy
 from ..composite import Layers
-from .bounds import NEAR, bounded, bounded_beside, found_on_head, solid_cells, with_grain
+from .bounds import NEAR, bounded, bounded_beside, led_astray, solid_cells, with_grain
 from .fast import patch_changes, whole_change
 from .guide import FLOW, DrivenHead, HeadGuide, whole_guide
 from .interior import kept_dark
@@ -114,9 +114,10 @@ class Refiner:
         with torch.inference_mode():
             picture = _to_numpy(composite)
             change = self._mended(composite, picture, alpha, layer, head)
-            self._refine("mouth", head, picture, change)
+            cover = alpha[0].detach().float().cpu().numpy()
+            self._refine("mouth", head, picture, cover, change)
             change = with_grain(change)
-            self._refine("eyes", head, picture, change)
+            self._refine("eyes", head, picture, cover, change)
         return self._finished(picture, change).to(composite)
 
     def _mended(
@@ -133,20 +134,25 @@ class Refiner:
         else:
             pictures = [each[None].float().to(self._device) for each in (composite, alpha, layer)]
             change = _to_numpy(network(*pictures, self._source, guide[None].to(self._device))[0]) - picture
-        return bounded(change, cover[0].numpy(), self._found(guide, head))
+        return self._bounded(change, cover[0].numpy(), guide[FLOW].numpy(), head)
 
-    def _found(self, guide: Float[Tensor, "12 h w"], head: DrivenHead) -> Float[np.ndarray, "128 128"] | None:
-        """Return where the source's head is what the guide's flow leads to, see `found_on_head`; None: everywhere."""
+    def _bounded(
+        self,
+        change: Float[np.ndarray, "512 512 3"],
+        cover: Float[np.ndarray, "512 512"],
+        flow: Float[np.ndarray, "2 h w"],
+        head: DrivenHead,
+    ) -> Float[np.ndarray, "512 512 3"]:
         turn = float(head.camera.turned_from(self._guide.source.camera))
-        if self._solid is None or turn <= NEAR:
-            return None
-        return found_on_head(self._solid, guide[FLOW].numpy(), turn)
+        known = self._solid is not None and turn > NEAR
+        return bounded(change, cover, turn, led_astray(cover, self._solid, flow, turn) if known else None)
 
     def _refine(
         self,
         part: str,
         head: DrivenHead,
         picture: Float[np.ndarray, "512 512 3"],
+        cover: Float[np.ndarray, "512 512"],
         change: Float[np.ndarray, "512 512 3"],
     ) -> None:
         """Refine the places of one part that are seen and have moved, putting their changes into ``change``."""
@@ -162,7 +168,7 @@ class Refiner:
         deltas = patch_changes(network, patches) if self._fast else self._plain_changes(network, patches)
         for (place, patch, share), delta in zip(seen, deltas, strict=True):
             held = kept_dark(delta, patch.guide) if patch.lids is None else bounded_beside(delta, patch.lids)
-            paste(change, place, patch.to_patch, held, share)
+            paste(change, place, patch.to_patch, held, share, cover)
 
     def _plain_changes(self, network: nn.Module, patches: list[Patch]) -> list[Float[np.ndarray, "h w 3"]]:
         inputs = ([getattr(patch, name) for patch in patches] for name in ("composite", "source", "guide"))
