@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -29,6 +29,7 @@ from .mirror import Mirror
 from .neck import Neck, neck_of
 from .neighbours import Tangents, surface_tangents
 from .rims import Rims, rims_of
+from .seams import blended
 
 STRETCH = 2.0
 """Visible skin may grow this many times before it tears, fades and shows the backing."""
@@ -91,6 +92,8 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
     part = part_of(binding.model, points.triangle)
     seen = points.visible_count + points.mirrored_count
     colours, opacities = point_colours(portrait, points, binding, part)
+    bare = _off_ears(points, part, binding.model)
+    colours = blended(colours, portrait, points, part, bare)
     child_label = torch.full((seen,), int(Label.CHILD), dtype=points.labels.dtype, device=points.labels.device)
     apertures, behind = _apertures(points, binding, part)
     tangents, mirror = _tangents(points, binding, part), Mirror.about(points.plane)
@@ -102,7 +105,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         apertures=apertures,
         behind=behind,
         mirror=mirror,
-        grazing=_grazing(portrait, points, part, binding.model, tangents.pixel, mirror),
+        grazing=_grazing(portrait, points, part, bare, tangents.pixel, mirror),
         rims=rims_of(portrait, points, colours),
         neck=neck_of(portrait, points),
         cheeks=_cheeks(points, binding),
@@ -113,15 +116,26 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
 
 
 def _grazing(
-    portrait: Portrait, points: HeadPoints, part: Int[Tensor, "n"], model: HeadModel, pixel: float, mirror: Mirror
+    portrait: Portrait,
+    points: HeadPoints,
+    part: Int[Tensor, "n"],
+    bare: Bool[Tensor, "v"],
+    pixel: float,
+    mirror: Mirror,
 ) -> Grazing:
     """Find what may streak of skin and hair; eyes and teeth lie too deep to be turned to the front."""
     rows = torch.nonzero(part[: points.visible_count] <= int(Part.SCALP)).squeeze(-1)
     column, row = points.pixel[rows].long().unbind(-1)
-    corners = model.mean[model.triangles[points.triangle[rows].clamp(min=0)]]
-    place = (corners * points.barycentric[rows, :, None]).sum(dim=1)
-    face = (portrait.labels[row, column] == int(Parsed.FACE)) & (part[rows] >= 0) & ~on_ears(place)
+    face = (portrait.labels[row, column] == int(Parsed.FACE)) & bare[rows]
     return grazing_of(points, rows, face, mirror, pixel)
+
+
+def _off_ears(points: HeadPoints, part: Int[Tensor, "n"], model: HeadModel) -> Bool[Tensor, "v"]:
+    """Tell which visible points lie on the head model, but not on its ears."""
+    count = points.visible_count
+    corners = model.mean[model.triangles[points.triangle[:count].clamp(min=0)]]
+    place = (corners * points.barycentric[:count, :, None]).sum(dim=1)
+    return (part[:count] >= 0) & ~on_ears(place)
 
 
 def _cheeks(points: HeadPoints, binding: Binding) -> Int[Tensor, "k"]:

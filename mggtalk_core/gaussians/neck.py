@@ -59,12 +59,16 @@ class Neck(Record):
         return replace(gaussians, means=means.index_add(0, self.rows, behind * self.share[:, None] * (arms @ back.T)))
 
 
+def below_jaw(places: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+    """Return how far canonical places lie below the jaw's plane, units of 10 cm."""
+    _, height, depth = places.unbind(-1)
+    return CHIN[0] + JAW_SLOPE * (CHIN[1] - depth) - height
+
+
 def neck_of(portrait: Portrait, points: HeadPoints) -> Neck:
     """Find what belongs to the neck: skin below the jaw, seen, mirrored or the head model's; but not hair."""
     count, seen = points.visible_count, points.visible_count + points.mirrored_count
-    _, height, depth = points.positions.unbind(-1)
-    below = CHIN[0] + JAW_SLOPE * (CHIN[1] - depth) - height
-    share = smoothstep(below, TURNS, STAYS)
+    share = smoothstep(below_jaw(points.positions), TURNS, STAYS)
     column, row = points.pixel.long().unbind(-1)
     skin = ~torch.isin(portrait.labels[row, column].long(), torch.tensor(_STRANDS).to(row))
     share[:count] *= skin
