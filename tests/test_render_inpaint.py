@@ -16,6 +16,7 @@ from mggtalk_core.render.inpaint.bounds import GRAIN, INSIDE, bounded_beside, wi
 from mggtalk_core.render.inpaint.guide import CHANNELS, FLOW, MIRRORED, HeadGuide, grid_map, whole_guide
 from mggtalk_core.render.inpaint.inpainter import PatchRefiner
 from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
+from mggtalk_core.render.inpaint.pasting import paste
 from mggtalk_core.render.inpaint.patches import (
     LEFT_EYE,
     MOUTH,
@@ -26,7 +27,6 @@ from mggtalk_core.render.inpaint.patches import (
     facing,
     feather,
     moved,
-    paste,
 )
 from mggtalk_core.render.inpaint.refine import finished, refiner_for
 from mggtalk_core.render.inpaint.unet import (

@@ -15,7 +15,8 @@ from mggtalk_core.errors import InputError, WeightsError
 from mggtalk_core.evaluation.lip_sync import face_square
 from mggtalk_core.evaluation.syncnet import SyncNet
 from mggtalk_core.render.inpaint.networks import CONFIGS, read_networks
-from mggtalk_core.render.inpaint.patches import MOUTH, feather, paste
+from mggtalk_core.render.inpaint.pasting import paste
+from mggtalk_core.render.inpaint.patches import MOUTH, feather
 from mggtalk_core.training.inpaint import InpaintLosses, InpaintStage
 from mggtalk_core.training.inpaint_data import Examples
 from mggtalk_core.training.inpaint_runs import (

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..geometry.points import HeadPoints
 from ..geometry.silhouette import eroded
@@ -81,8 +82,9 @@ def blended(
         bare: which visible points may be skin like that beside them; ears are redder.
     """
     below = below_jaw(points.positions)
-    seen = _seen_skin(portrait, points, bare) & (below > JAW[0] - FAR)
-    unseen = _unseen_skin(portrait, points, part) & (below > JAW[0])
+    clear = _is_skin(portrait, points) & bare
+    seen = pad(clear, (0, len(part) - len(clear))) & (below > JAW[0] - FAR)
+    unseen = _unseen_skin(points, part, clear) & (below > JAW[0])
     if not bool(seen.any()) or not bool(unseen.any()):
         return colours
     places, shades = points.positions.double().cpu().numpy(), colours.double().cpu().numpy()
@@ -97,22 +99,17 @@ def blended(
     return result
 
 
-def _seen_skin(portrait: Portrait, points: HeadPoints, bare: Bool[Tensor, "v"]) -> Bool[Tensor, "n"]:
+def _is_skin(portrait: Portrait, points: HeadPoints) -> Bool[Tensor, "v"]:
+    """Tell which visible points lie in pixels of skin alone."""
     column, row = points.pixel.long().unbind(-1)
-    solid = eroded(portrait.matte[0], MATTE_EROSION)[row, column] > SOLID
-    seen = torch.zeros(len(points.positions), dtype=torch.bool, device=points.positions.device)
-    seen[: points.visible_count] = solid & bare & _is_skin(portrait, points)
-    return seen
+    skin = torch.isin(portrait.labels[row, column].long(), torch.tensor(_SKIN).to(row))
+    return skin & (eroded(portrait.matte[0], MATTE_EROSION)[row, column] > SOLID)
 
 
-def _unseen_skin(portrait: Portrait, points: HeadPoints, part: Int[Tensor, "n"]) -> Bool[Tensor, "n"]:
+def _unseen_skin(points: HeadPoints, part: Int[Tensor, "n"], clear: Bool[Tensor, "v"]) -> Bool[Tensor, "n"]:
+    """Tell which points are skin of the head model, or the mirror images of ``clear`` skin."""
     count, seen = points.visible_count, points.visible_count + points.mirrored_count
     unseen = (part == int(Part.FACE)) | (part == int(Part.SCALP))
     unseen[:count] = False
-    unseen[count:seen] = _is_skin(portrait, points)[points.mirror_of.long()]
+    unseen[count:seen] = clear[points.mirror_of.long()]
     return unseen
-
-
-def _is_skin(portrait: Portrait, points: HeadPoints) -> Bool[Tensor, "v"]:
-    column, row = points.pixel.long().unbind(-1)
-    return torch.isin(portrait.labels[row, column].long(), torch.tensor(_SKIN).to(row))

@@ -22,7 +22,8 @@ from .fast import patch_changes, whole_change
 from .guide import FLOW, DrivenHead, HeadGuide, whole_guide
 from .interior import kept_dark
 from .networks import Networks, best_precision, load_networks
-from .patches import PLACES, Patch, Place, SourcePatch, alignment, cut, cut_source, paste, share_of
+from .pasting import paste
+from .patches import PLACES, Patch, Place, SourcePatch, alignment, cut, cut_source, share_of
 
 _BORDER = 24.0
 """Pixels over which the change dies out towards the border."""
