@@ -119,7 +119,7 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="b40006d6ee3a3f0ddd83d16e3cddae0a8d0a254b7a8af062ee0afe9a868361fe",
+        sha256="4d41cce85b21461f4bbce8b7cbdf1de569522f1d080f67c63fb0b77d45f54578",
         size=5_052_888,
     ),
     Weight(
