@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..head.model import HeadModel
 from ..head.parts import Part
+from ..parallel import one_thread
 from ..record import Record
 from .silhouette import in_view
 from .surface import Surface
@@ -54,6 +55,7 @@ class MirrorPlane(Record):
         return points - 2.0 * (points @ normal - self.offset)[:, None] * normal
 
 
+@one_thread()
 def mirror_plane(surface: Surface, model: HeadModel) -> MirrorPlane:
     """Return the plane about which the visible face is symmetric; x = 0 where it shows too little of one side.
 
