@@ -65,10 +65,10 @@ def _program(folder: Path, name: str) -> Path:
 
 
 def _run(folder: Path, *command: str | Path, timeout: float) -> str:
-    scratch = folder / "browser" / "unpacked"
+    scratch = (folder / "browser" / "unpacked").resolve()
     scratch.mkdir(exist_ok=True)
     # The browser unpacks itself into the temporary folder. The name of a cloud makes it bring its own libraries along.
-    own = {"TMPDIR": str(scratch), "AWS_LAMBDA_JS_RUNTIME": "nodejs24.x"}
+    own = {"TMPDIR": str(scratch), "AWS_LAMBDA_JS_RUNTIME": "nodejs24.x", "FONTCONFIG_FILE": str(_fonts(scratch))}
     path = os.pathsep.join([str(_program(folder, "node").parent), os.environ["PATH"]])
     result = subprocess.run(
         [str(part) for part in command],
@@ -79,6 +79,17 @@ def _run(folder: Path, *command: str | Path, timeout: float) -> str:
         timeout=timeout,
     )
     return result.stdout
+
+
+def _fonts(scratch: Path) -> Path:
+    """Return a list of the fonts that the browser brings along: its own looks for them in another folder.
+
+    Without any font it ends at the first character to draw.
+    """
+    path = scratch / "fonts.conf"
+    folders = f"<dir>{scratch / 'fonts'}</dir><cachedir>{scratch / 'fonts-cache'}</cachedir>"
+    path.write_text(f'<?xml version="1.0"?><fontconfig>{folders}</fontconfig>\n', encoding="utf-8")
+    return path
 
 
 def _last_line(error: Exception) -> str:
