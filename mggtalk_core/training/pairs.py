@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from ..errors import InputError
 from ..head.head_fit import HeadFit
 from ..record import Record
 from ..render.torso import Torso
-from .shards import Shard, ShardSource
+from .shards import Shard, ShardSource, to_bytes
 
 SOURCES_KEPT = 64
 """How many decoded sources (2 MB each) are kept, so that a pair costs little more than its own pictures."""
@@ -118,7 +117,7 @@ class PairSet(Sequence[Pair]):
         info, camera = self.shards[number].info, source.fit.camera.posed(target.rotation, target.translation)
         return Pair(
             source=source.image, background=source.background, source_matte=source.matte, labels=source.labels,
-            layer=_bytes(torso(camera)), source_landmarks=source.landmarks, fit=source.fit,
+            layer=to_bytes(torso(camera)), source_landmarks=source.landmarks, fit=source.fit,
             coarse=replace(source.fit, offsets=source.coarse), render=target.render, truth=target.truth,
             matte=target.matte, inside=source.inside, landmarks=target.landmarks, beta=target.beta, gaze=target.gaze,
             rotation=target.rotation, translation=target.translation, identity=info.identity, clip=info.clip,
@@ -161,7 +160,3 @@ class PairSet(Sequence[Pair]):
     def _read_source(self, number: int) -> tuple[ShardSource, Torso]:
         source = self.shards[number].source()
         return source, Torso(source.background.float() / 255.0, source.labels[0], source.fit.camera)
-
-
-def _bytes(picture: Float[Tensor, "c h w"]) -> UInt8[Tensor, "c h w"]:
-    return (picture.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)

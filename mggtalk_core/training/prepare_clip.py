@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
@@ -35,7 +35,7 @@ from ..render.pinholes import fill_pinholes
 from ..render.rasterize import render
 from .prepare_runs import Wanted, run_boxes, spoken_runs
 from .prepare_select import LARGEST_RESIDUAL, choose_sources, choose_targets, usable_frames
-from .shards import Shard, ShardInfo, ShardRun, ShardSource, ShardTarget, write_shard
+from .shards import Shard, ShardInfo, ShardRun, ShardSource, ShardTarget, to_bytes, write_shard
 from .tracks import ClipTrack
 
 ANOTHER_FACE = 0.15
@@ -237,9 +237,9 @@ class _Studio:
             rendering = render(sitter.sequence.frame(index, camera), camera)
             picture = torch.cat(fill_pinholes(rendering))
         return ShardTarget(
-            frame=frame, render=_bytes(picture), truth=torch.from_numpy(truth).permute(2, 0, 1), matte=_bytes(matte),
-            landmarks=landmarks, beta=motion.beta[index], gaze=motion.gaze[index], rotation=motion.rotation[index],
-            translation=motion.translation[index],
+            frame=frame, render=to_bytes(picture), truth=torch.from_numpy(truth).permute(2, 0, 1),
+            matte=to_bytes(matte), landmarks=landmarks, beta=motion.beta[index], gaze=motion.gaze[index],
+            rotation=motion.rotation[index], translation=motion.translation[index],
         )  # fmt: skip
 
 
@@ -248,13 +248,9 @@ def _shard_source(head: Head, reader: VideoReader) -> ShardSource:
     coarse = fitted_head(portrait, head.model, refine=False)
     inside = inside_frame(reader.width, reader.height, portrait.crop_transform)
     return ShardSource(
-        _bytes(portrait.crop), _bytes(portrait.background), _bytes(portrait.matte), portrait.labels[None],
-        _bytes(inside), portrait.landmarks, head.fit, coarse.offsets,
+        to_bytes(portrait.crop), to_bytes(portrait.background), to_bytes(portrait.matte), portrait.labels[None],
+        to_bytes(inside), portrait.landmarks, head.fit, coarse.offsets,
     )  # fmt: skip
-
-
-def _bytes(picture: Float[Tensor, "c h w"]) -> UInt8[Tensor, "c h w"]:
-    return (picture.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
 
 
 def _refuse_rivals(image: np.ndarray) -> None:

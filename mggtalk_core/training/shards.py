@@ -224,6 +224,11 @@ def _source_tensors(source: ShardSource) -> dict[str, Tensor]:
     }
 
 
+def to_bytes(picture: Float[Tensor, "c h w"]) -> UInt8[Tensor, "c h w"]:
+    """Return a picture in 0..1 as shards keep it; what lies beyond is cut off."""
+    return (picture.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
+
+
 def encode_exactly(picture: UInt8[Tensor, "c h w"]) -> UInt8[Tensor, "n"]:
     """Encode a picture of 1, 3 or 4 channels as PNG, which loses nothing."""
     import cv2

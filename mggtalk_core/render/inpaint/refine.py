@@ -113,27 +113,26 @@ class Refiner:
         """
         head = self._guide.driven(beta.cpu(), gaze.cpu(), camera.to("cpu"))
         with torch.inference_mode():
-            picture = _to_numpy(composite)
-            change = self._mended(composite, picture, alpha, layer, head)
-            cover = alpha[0].detach().float().cpu().numpy()
-            self._refine("mouth", head, picture, cover, change)
+            picture, cover = _to_numpy(composite), alpha.detach().float().cpu()
+            change = self._mended(composite, picture, cover, layer, head)
+            self._refine("mouth", head, picture, cover[0].numpy(), change)
             change = with_grain(change)
-            self._refine("eyes", head, picture, cover, change)
+            self._refine("eyes", head, picture, cover[0].numpy(), change)
         return self._finished(picture, change).to(composite)
 
     def _mended(
-        self, composite: Tensor, picture: Float[np.ndarray, "512 512 3"], alpha: Tensor, layer: Tensor, head: DrivenHead
+        self, composite: Tensor, picture: Float[np.ndarray, "512 512 3"], cover: Tensor, layer: Tensor, head: DrivenHead
     ) -> Float[np.ndarray, "512 512 3"]:
         """Return what the whole's network changes, within bounds; ``picture`` is the composite once more."""
         network = self._networks.get("whole")
         if network is None:
             return np.zeros_like(picture)
-        guide = whole_guide(self._guide, head, alpha, network.config.stem)
-        cover, behind = (each.detach().float().cpu() for each in (alpha, layer))
+        guide = whole_guide(self._guide, head, cover, network.config.stem)
         if self._fast:
+            behind = layer.detach().float().cpu()
             change = whole_change(network, picture, cover, behind, self._picture, guide)
         else:
-            pictures = [each[None].float().to(self._device) for each in (composite, alpha, layer)]
+            pictures = [each[None].float().to(self._device) for each in (composite, cover, layer)]
             change = _to_numpy(network(*pictures, self._source, guide[None].to(self._device))[0]) - picture
         return self._bounded(change, cover[0].numpy(), guide[FLOW].numpy(), head)
 
