@@ -7,11 +7,11 @@ import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.head.camera import Camera
+from mggtalk_core.motion.torso import neck_motion
 from mggtalk_core.portrait.portrait import Portrait
 from mggtalk_core.render.composite import Compositor
 from mggtalk_core.render.pinholes import fill_pinholes, push_pull
 from mggtalk_core.render.rendering import Rendering
-from mggtalk_core.render.torso import neck_motion
 
 UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 AT_REST = Camera.for_crop(512).posed(UPRIGHT, torch.tensor([0.0, 0.0, 14.0]))

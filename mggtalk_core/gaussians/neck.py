@@ -1,8 +1,9 @@
-"""The neck, which twists when the head turns far: at the jaw it goes with the head, at the collar with the torso.
+"""Neck and long hair twist when the head turns far: above they go with the head, below with the torso.
 
 The layer that shows the torso does not turn. Left to turn with the head, the far side of a neck would stand out beside
-it like a sail. As long as a head turns little the shoulders mostly turn with it: filmed frames up to 20 degrees from
-their source are met as well or better by a neck that keeps its shape.
+it like a sail, and hair would end in a step where the layer takes over. As long as a head turns little the shoulders
+mostly turn with it: filmed frames up to 16 degrees from their source are met about as well by hair and necks that keep
+their shape.
 """
 
 from __future__ import annotations
@@ -16,67 +17,73 @@ from torch import Tensor
 
 from ..geometry.points import HeadPoints
 from ..head.camera import Camera
-from ..portrait.parsing import Label
+from ..motion.torso import follow_weight, torso_shift
 from ..portrait.portrait import Portrait
 from ..record import Record
 from ..smoothstep import smoothstep
 from .gaussians import Gaussians
+from .levels import below_hair_level, below_jaw, is_hair
 
-PIVOT = (0.0, -1.5, -0.8)
-"""What the neck turns about: its own axis, canonical, units of 10 cm."""
-CHIN, JAW_SLOPE = (-1.15, 0.26), 0.517
-"""Height and depth of the chin's underside, canonical, and how far the jaw's plane rises from there to the back."""
 TURNS, STAYS = 0.1, 0.7
 """Distance below the jaw's plane down to which all turns with the head, and from which nothing does."""
-NEAR, FAR = math.radians(12.0), math.radians(32.0)
+HANGS = 0.35
+"""Hair comes to rest over so many face heights above the level at which the torso's layer begins to show it too.
+
+Filmed heads that turn farther than 16 degrees are met worse by 0.6, where hair beside the jaw leaves a gap.
+"""
+NEAR, FAR = math.radians(9.0), math.radians(25.0)
 """Turns of the head from the source's view over which the torso stays behind."""
-_STRANDS = (int(Label.HAIR), int(Label.OTHER))
-"""What hangs down beside a neck and is none."""
 
 
 @dataclass(frozen=True)
 class Neck(Record):
-    """The Gaussians of the neck."""
+    """The Gaussians of the neck, and of hair that hangs as low."""
 
     rows: Int[Tensor, "k"]
     """Points, then their children, among all Gaussians."""
     share: Float[Tensor, "k"]
     """Part of the head's turn that each of them does not take, 0..1, once the torso stays behind."""
+    follows: Float[Tensor, "k"]
+    """How much of the torso's motion each of them then takes, see `follow_weight`."""
     source: Camera
 
     def twisted(self, gaussians: Gaussians, pose: Camera) -> Gaussians:
         """Return the Gaussians of one frame with the neck twisted; ``pose`` is the camera that carries the head's pose.
 
-        They are moved, not turned: the skin of a neck is much the same all around. The source's pose changes nothing.
+        They are moved, not turned: skin and hair look much the same from all around. The source's pose changes nothing.
         """
         behind = float(smoothstep(pose.turned_from(self.source), NEAR, FAR))
         if behind == 0.0:
             return gaussians
-        means = gaussians.means
-        # As seen by the pose's camera, what does not turn stands as the source's camera sees it.
-        back = (pose.rotation.T @ self.source.rotation).to(means) - torch.eye(3).to(means)
-        arms = means[self.rows] - means.new_tensor(PIVOT)
-        return replace(gaussians, means=means.index_add(0, self.rows, behind * self.share[:, None] * (arms @ back.T)))
+        means = gaussians.means[self.rows]
+        moved = behind * self.share[:, None] * (self._at_rest(means, pose) - means)
+        return replace(gaussians, means=gaussians.means.index_add(0, self.rows, moved))
 
-
-def below_jaw(places: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
-    """Return how far canonical places lie below the jaw's plane, units of 10 cm."""
-    _, height, depth = places.unbind(-1)
-    return CHIN[0] + JAW_SLOPE * (CHIN[1] - depth) - height
+    def _at_rest(self, means: Float[Tensor, "k 3"], pose: Camera) -> Float[Tensor, "k 3"]:
+        """Return where ``pose`` sees the means as the torso's layer shows them, at the source's depth."""
+        x, y, depth = self.source.project(means).unbind(-1)
+        shift = torch.stack(torso_shift(self.source, pose, x, y), dim=-1)
+        return pose.unproject(torch.stack((x, y), dim=-1) + self.follows[:, None] * shift, depth)
 
 
 def neck_of(portrait: Portrait, points: HeadPoints) -> Neck:
-    """Find what belongs to the neck: skin below the jaw, seen, mirrored or the head model's; but not hair."""
-    count, seen = points.visible_count, points.visible_count + points.mirrored_count
-    share = smoothstep(below_jaw(points.positions), TURNS, STAYS)
-    column, row = points.pixel.long().unbind(-1)
-    skin = ~torch.isin(portrait.labels[row, column].long(), torch.tensor(_STRANDS).to(row))
-    share[:count] *= skin
-    share[count:seen] *= skin[points.mirror_of.long()]
+    """Find what twists: skin below the jaw, seen, mirrored or the head model's, and long hair, seen or mirrored."""
+    seen = points.visible_count + points.mirrored_count
+    skin = smoothstep(below_jaw(points.positions), TURNS, STAYS)
+    hair = smoothstep(below_hair_level(portrait, points), -HANGS, 0.0)
+    share = torch.where(is_hair(portrait, points), hair, skin)
     rows = torch.nonzero(share > 0.0).squeeze(-1)
     parents = rows[rows < seen]
     return Neck(
         rows=torch.cat((rows, parents + len(share))),
         share=torch.cat((share[rows], share[parents])),
+        follows=_follows(portrait, points)[torch.cat((rows, parents))],
         source=points.fit.camera,
     )
+
+
+def _follows(portrait: Portrait, points: HeadPoints) -> Float[Tensor, "n"]:
+    """Return the torso's weight where the source shows each point."""
+    weight = torch.from_numpy(follow_weight(portrait.labels, points.fit.camera)).to(points.positions)
+    column, row = points.fit.camera.project(points.positions)[:, :2].floor().long().unbind(-1)
+    return weight[row.clamp(0, weight.shape[0] - 1), column.clamp(0, weight.shape[1] - 1)]

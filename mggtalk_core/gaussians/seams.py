@@ -20,7 +20,7 @@ from ..head.parts import Part
 from ..portrait.parsing import Label
 from ..portrait.portrait import Portrait
 from ..smoothstep import smoothstep
-from .neck import below_jaw
+from .levels import below_jaw
 from .skin import MATTE_EROSION
 
 NEAR, FAR = 0.05, 0.5

@@ -45,6 +45,10 @@ class FaceFrame:
         """Map (u, v) [N,2] to pixels."""
         return uv @ self.axes * self.height + self.origin
 
+    def from_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Map pixels [N,2] to (u, v)."""
+        return (pixels - self.origin) @ self.axes.T / self.height
+
     @property
     def chin(self) -> float:
         """Lowest v of the jaw."""

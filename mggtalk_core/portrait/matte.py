@@ -63,9 +63,15 @@ def _belonging(p: np.ndarray, frame: FaceFrame, u: np.ndarray, v: np.ndarray) ->
 
 def hair_ramp(frame: FaceFrame, v: np.ndarray) -> np.ndarray:
     """Return 1 where hair moves with the head, falling to 0 at the shoulders or just above the crop's lower edge."""
-    bottom = float(v[-1].min())
+    return 1.0 - smoothstep(v, *hair_levels(frame, v.shape[0]))
+
+
+def hair_levels(frame: FaceFrame, size: int) -> tuple[float, float]:
+    """Return v down to which hair moves with the head, and v from which it belongs to the torso's layer alone."""
+    corners = np.array([[0.5, size - 0.5], [size - 0.5, size - 0.5]])
+    bottom = float(frame.from_pixels(corners)[:, 1].min())
     start, end = frame.chin + HAIR_FADE[0], frame.chin + HAIR_FADE[1]
-    return 1.0 - smoothstep(v, min(start, bottom - 0.3), min(end, bottom - 0.02))
+    return min(start, bottom - 0.3), min(end, bottom - 0.02)
 
 
 def _own_share(frame: FaceFrame, others: Sequence[FaceFrame], size: int) -> np.ndarray:
