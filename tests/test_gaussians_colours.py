@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mggtalk_core.gaussians import skin
-from mggtalk_core.gaussians.colours import point_colours
+from mggtalk_core.gaussians.colours import HAIR_FADE, LARGEST_OPACITY, SKIN_FADE, point_colours
 from mggtalk_core.gaussians.inner import (
     IRIS_ANGLE,
     PROFILE_BINS,
@@ -17,10 +17,12 @@ from mggtalk_core.gaussians.inner import (
     part_of,
     profile_colours,
 )
+from mggtalk_core.gaussians.levels import below_hair_level, below_jaw
 from mggtalk_core.geometry.interior import vertex_normals
 from mggtalk_core.head.model import gaze_rotations, load_head_model
 from mggtalk_core.head.parts import Part
 from mggtalk_core.head.zbuffer import rasterize_mesh
+from mggtalk_core.portrait.parsing import Label
 from tests.head_samples import model_head
 
 LIT = torch.tensor([0.8, 0.6, 0.5])
@@ -166,6 +168,25 @@ def test_hidden_scalp_takes_the_colour_of_the_hair_alone(turned):
         assert (colours[back, 0] > 0.98).all() if hair else (colours[back, 0] < 0.9).float().mean() > 0.5
     chin = (turned.model.parts == int(Part.FACE)) & (turned.model.mean[:, 1] < -0.8)
     assert (colours[chin, 1] > 0.9).float().mean() > 0.9
+
+
+def test_what_no_picture_shows_ends_where_the_torso_begins():
+    """Below the jaw and below the level of the layer's own hair; what is seen fades by the matte alone."""
+    head = model_head()
+    lower = replace(head.points, positions=head.points.positions - torch.tensor([0.0, 1.0, 0.0]))
+    for label in (Label.HAIR, Label.BODY):
+        portrait = replace(head.portrait, labels=torch.full_like(head.portrait.labels, int(label)))
+        _, opacity = point_colours(portrait, lower, head.binding, part_of(head.model, lower.triangle))
+        count, seen = lower.visible_count, lower.visible_count + lower.mirrored_count
+        column, row = lower.pixel.long().unbind(-1)
+        assert torch.equal(opacity[:count], portrait.matte[0, row, column].clamp(max=LARGEST_OPACITY))
+        if label == Label.HAIR:
+            below = below_hair_level(portrait, lower)[count:seen] / HAIR_FADE[1]
+        else:
+            below = below_jaw(lower.positions)[count:seen] / SKIN_FADE[1]
+        full, left = opacity[lower.mirror_of], opacity[count:seen]
+        assert not left[below > 1.0].any() and (below > 1.0).sum() > 100
+        assert torch.equal(left[below < -1.0], full[below < -1.0]) and (below < -1.0).sum() > 100
 
 
 def test_diffusion_never_leaves_the_range_of_what_is_known(turned):

@@ -12,13 +12,20 @@ from ..head.parts import Part
 from ..media.fill import fill
 from ..motion.deform import Binding
 from ..portrait.portrait import CROP_SIZE, Portrait
+from ..smoothstep import smoothstep
 from .inner import eyeball_angle, eyeball_profile, inner_colours, profile_colours
+from .levels import below_hair_level, below_jaw, is_hair
 from .skin import sample_picture, skin_of
 
 LARGEST_OPACITY = 0.98
 """Rasterisers stop before a splat that would leave almost no light: one of opacity 1 would stop them too early."""
 INTERIOR_OPACITY = 0.97
 BACKING_OPACITY = 0.95
+HAIR_FADE, SKIN_FADE = (-0.05, 0.1), (0.4, 0.7)
+"""Distances below the torso's hair (face heights), and below the jaw (10 cm), over which what is not seen fades out.
+
+The torso's layer takes over there, and what is seen fades out in front of it.
+"""
 
 
 def point_colours(
@@ -44,8 +51,16 @@ def point_colours(
     corners = vertex[model.triangles[points.triangle[seen:].long()]]
     colours[seen:] = (corners * points.barycentric[seen:, :, None]).sum(dim=1)
     opacities[points.labels == int(Label.BACKING)] = BACKING_OPACITY
+    opacities[count:] *= _above_torso(portrait, points)[count:]
     _paint_eyeballs(colours, points, binding, part, light)
     return colours, opacities
+
+
+def _above_torso(portrait: Portrait, points: HeadPoints) -> Float[Tensor, "n"]:
+    """Return what is left of points that are not seen where the torso's layer takes over."""
+    hair = smoothstep(below_hair_level(portrait, points), *HAIR_FADE)
+    skin = smoothstep(below_jaw(points.positions), *SKIN_FADE)
+    return 1.0 - torch.where(is_hair(portrait, points), hair, skin)
 
 
 def _light_across(
