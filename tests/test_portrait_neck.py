@@ -1,11 +1,11 @@
-"""The neck of the torso-background layer goes on behind the jaw as wide as it is seen below it."""
+"""What the torso-background layer shows behind the jaw: the neck as wide as it is seen below it, and long hair."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mggtalk_core.portrait.background import _seen_reach, _torso_shape
+from mggtalk_core.portrait.background import _CURTAIN, _seen_reach, _torso_shape, _with_hair
 from mggtalk_core.portrait.face_frame import FaceFrame
 from mggtalk_core.portrait.face_mesh import FACE_OVAL
 
@@ -67,3 +67,23 @@ def test_each_side_is_as_wide_as_it_is_seen_whatever_the_roll(frame):
 def test_a_neck_that_is_not_seen_reaches_nowhere(frame):
     u, v = frame.coordinates(SIZE)
     assert (_seen_reach(np.zeros_like(u, dtype=bool), u, v, frame) <= 0.0).all()
+
+
+@pytest.mark.parametrize("sides", [(-1.0, 1.0), (1.0,), ()])
+def test_long_hair_goes_on_behind_the_neck_where_it_hangs(frame, sides):
+    """Brown hair beside the face on a white wall; no wider than the face, and no higher than the cheeks."""
+    u, v = frame.coordinates(SIZE)
+    face = (u / 0.45) ** 2 + ((v - 0.15) / 0.6) ** 2 < 1.0
+    strands = (np.abs(u) > 0.3) & (np.abs(u) < 0.7) & (np.abs(v) < 1.1) & ~face
+    strands &= sum(((side * u > 0.0) for side in sides), np.zeros_like(face))
+    crop, brown = np.ones((SIZE, SIZE, 3), np.float32), np.float32([0.4, 0.25, 0.1])
+    crop[strands] = brown
+    matte = (face | strands | ((np.abs(u) < 0.7) & (v > 0.4) & (v < 0.9))).astype(np.float32)
+    inside = np.ones((SIZE, SIZE), bool)
+    filled = _with_hair(np.ones_like(crop), crop, strands.astype(np.float32), matte, inside, frame)
+    half = _CURTAIN * frame.half_width
+    behind = (v > 0.45) & (v < 0.7) & (np.abs(u) < half - 0.15)
+    for side in (-1.0, 1.0):
+        shown = filled[behind & (side * u > 0.15)]
+        assert np.abs(shown - (brown if side in sides else 1.0)).max() < 0.02
+    assert np.abs(filled[(np.abs(u) > half + 0.15) | (v < 0.1)] - 1.0).max() < 0.01

@@ -14,6 +14,8 @@ from .parsing import Label
 _WIDEST_NECK = 1.15
 """Skin farther than so many times half the neck's width from its middle is shoulder or collar."""
 
+_CURTAIN = 1.0
+"""Hair is seen behind the neck up to so many times half the face's width from its middle."""
 _ISLAND = 0.004
 """Pieces up to this share of the crop that stand alone in the head's place are filled with it."""
 
@@ -33,6 +35,7 @@ def torso_background(
     seen = _without_islands(inside & (~hole | visible), frame)
     shape = _torso_shape(person, matte, hole, neck, neck & (probabilities[Label.BODY] > 0.9), frame)
     behind = _filled(crop, _enough(seen & ~hole & (probabilities[Label.BACKGROUND] > 0.9), inside & ~hole))
+    behind = _with_hair(behind, crop, probabilities[Label.HAIR], matte, inside, frame)
     torso = _filled(crop, _enough(inside & (person > 0.9) & (~hole | neck), inside))
     layered = torso * shape[..., None] + behind * (1.0 - shape[..., None])
     # The seam is softened inwards, so that nothing of the head comes back.
@@ -49,6 +52,29 @@ def _head_hole(p: np.ndarray, matte: np.ndarray, frame: FaceFrame) -> np.ndarray
     perhaps = (p[[Label.HAIR, Label.FACE, Label.OTHER]].sum(axis=0) > 0.15) & (v < frame.chin)
     near = _grown(matte > 0.5, 0.06)
     return _grown((matte > 0.02) | (perhaps & near), 0.02) & (hair_ramp(frame, v) > 0.98)
+
+
+def _with_hair(
+    behind: np.ndarray, crop: np.ndarray, hair: np.ndarray, matte: np.ndarray, inside: np.ndarray, frame: FaceFrame
+) -> np.ndarray:
+    """Return what is behind the person with long hair going on behind the neck, on those sides where it hangs.
+
+    A jaw that turns away from hair that rests on the shoulders opens a view of what is between: more hair.
+    """
+    u, v = frame.coordinates(hair.shape[0])
+    across = (u - frame.center) / frame.half_width
+    hangs = inside & (hair > 0.9) & (matte > 0.9) & (v > frame.chin - 0.35) & (np.abs(across) < 1.4)
+    if hangs.sum() < 200:
+        return behind
+    level = (v > frame.chin - 0.2) & (v < frame.chin + 0.1)
+    curtain = np.zeros_like(hangs)
+    for side in (-1.0, 1.0):
+        beside = level & (side * across > 0.8) & (side * across < 1.2)
+        if hangs[beside].mean() > 0.5:
+            curtain |= (side * across >= 0.0) & (side * across < _CURTAIN)
+    curtain &= (v > frame.chin - 0.5) & ~_grown(matte < 0.9, 0.01)
+    share = _soft(curtain, 3.0)[..., None]
+    return behind + share * (_filled(crop, hangs) - behind)
 
 
 def _without_islands(seen: np.ndarray, frame: FaceFrame) -> np.ndarray:
