@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mggtalk_core.gaussians import skin
-from mggtalk_core.gaussians.colours import HAIR_FADE, LARGEST_OPACITY, SKIN_FADE, point_colours
+from mggtalk_core.gaussians.colours import FADE, point_colours
 from mggtalk_core.gaussians.inner import (
     IRIS_ANGLE,
     PROFILE_BINS,
@@ -17,7 +17,7 @@ from mggtalk_core.gaussians.inner import (
     part_of,
     profile_colours,
 )
-from mggtalk_core.gaussians.levels import below_hair_level, below_jaw
+from mggtalk_core.gaussians.levels import behind_hair, below_hair_level
 from mggtalk_core.geometry.interior import vertex_normals
 from mggtalk_core.head.model import gaze_rotations, load_head_model
 from mggtalk_core.head.parts import Part
@@ -170,23 +170,32 @@ def test_hidden_scalp_takes_the_colour_of_the_hair_alone(turned):
     assert (colours[chin, 1] > 0.9).float().mean() > 0.9
 
 
-def test_what_no_picture_shows_ends_where_the_torso_begins():
-    """Below the jaw and below the level of the layer's own hair; what is seen fades by the matte alone."""
+def test_mirrored_hair_and_what_hair_hides_end_where_the_torso_begins():
+    """Below the level of the layer's own hair; what is seen fades by the matte alone, and skin not at all."""
     head = model_head()
     lower = replace(head.points, positions=head.points.positions - torch.tensor([0.0, 1.0, 0.0]))
+    count, seen = lower.visible_count, lower.visible_count + lower.mirrored_count
+    left = {}
     for label in (Label.HAIR, Label.BODY):
         portrait = replace(head.portrait, labels=torch.full_like(head.portrait.labels, int(label)))
-        _, opacity = point_colours(portrait, lower, head.binding, part_of(head.model, lower.triangle))
-        count, seen = lower.visible_count, lower.visible_count + lower.mirrored_count
-        column, row = lower.pixel.long().unbind(-1)
-        assert torch.equal(opacity[:count], portrait.matte[0, row, column].clamp(max=LARGEST_OPACITY))
-        if label == Label.HAIR:
-            below = below_hair_level(portrait, lower)[count:seen] / HAIR_FADE[1]
-        else:
-            below = below_jaw(lower.positions)[count:seen] / SKIN_FADE[1]
-        full, left = opacity[lower.mirror_of], opacity[count:seen]
-        assert not left[below > 1.0].any() and (below > 1.0).sum() > 100
-        assert torch.equal(left[below < -1.0], full[below < -1.0]) and (below < -1.0).sum() > 100
+        _, left[label] = point_colours(portrait, lower, head.binding, part_of(head.model, lower.triangle))
+    assert torch.equal(left[Label.HAIR][:count], left[Label.BODY][:count])
+    assert torch.equal(left[Label.BODY][count:seen], left[Label.BODY][lower.mirror_of])
+    below = below_hair_level(head.portrait, lower)
+    kept, gone = (below < FADE[0]) & (left[Label.BODY] > 0.0), below > FADE[1]
+    for rows in (slice(count, seen), slice(seen, None)):
+        assert kept[rows].sum() > 100 and torch.equal(
+            left[Label.HAIR][rows][kept[rows]], left[Label.BODY][rows][kept[rows]]
+        )
+        assert gone[rows].sum() > 100 and not left[Label.HAIR][rows][gone[rows]].any()
+
+
+def test_only_what_hair_covers_is_behind_hair():
+    head = model_head()
+    labels = torch.zeros_like(head.portrait.labels)
+    labels[:, :256] = int(Label.HAIR)
+    hidden = behind_hair(replace(head.portrait, labels=labels), head.points)
+    assert torch.equal(hidden, head.points.fit.camera.project(head.points.positions)[:, 0] < 256.0)
 
 
 def test_diffusion_never_leaves_the_range_of_what_is_known(turned):

@@ -14,15 +14,15 @@ from ..motion.deform import Binding
 from ..portrait.portrait import CROP_SIZE, Portrait
 from ..smoothstep import smoothstep
 from .inner import eyeball_angle, eyeball_profile, inner_colours, profile_colours
-from .levels import below_hair_level, below_jaw, is_hair
+from .levels import behind_hair, below_hair_level, is_hair
 from .skin import sample_picture, skin_of
 
 LARGEST_OPACITY = 0.98
 """Rasterisers stop before a splat that would leave almost no light: one of opacity 1 would stop them too early."""
 INTERIOR_OPACITY = 0.97
 BACKING_OPACITY = 0.95
-HAIR_FADE, SKIN_FADE = (-0.05, 0.1), (0.4, 0.7)
-"""Distances below the torso's hair (face heights), and below the jaw (10 cm), over which what is not seen fades out.
+FADE = (-0.05, 0.1)
+"""Face heights below the level of the torso's own hair between which what hair hides or mirrors fades out.
 
 The torso's layer takes over there, and what is seen fades out in front of it.
 """
@@ -57,10 +57,9 @@ def point_colours(
 
 
 def _above_torso(portrait: Portrait, points: HeadPoints) -> Float[Tensor, "n"]:
-    """Return what is left of points that are not seen where the torso's layer takes over."""
-    hair = smoothstep(below_hair_level(portrait, points), *HAIR_FADE)
-    skin = smoothstep(below_jaw(points.positions), *SKIN_FADE)
-    return 1.0 - torch.where(is_hair(portrait, points), hair, skin)
+    """Return what is left, where the torso's layer takes over, of mirrored hair and of what lies behind hair."""
+    faded = smoothstep(below_hair_level(portrait, points), *FADE)
+    return 1.0 - faded * (is_hair(portrait, points) | behind_hair(portrait, points))
 
 
 def _light_across(

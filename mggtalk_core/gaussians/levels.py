@@ -35,6 +35,16 @@ def below_hair_level(portrait: Portrait, points: HeadPoints) -> Float[Tensor, "n
 def is_hair(portrait: Portrait, points: HeadPoints) -> Bool[Tensor, "n"]:
     """Tell which points are hair, or what else hangs down beside a neck, seen or mirrored."""
     column, row = points.pixel.long().unbind(-1)
-    seen = torch.isin(portrait.labels[row, column].long(), torch.tensor(_STRANDS).to(row))
-    twin = points.mirror_of.long()
+    seen, twin = _strands(portrait)[row, column], points.mirror_of.long()
     return torch.cat((seen, seen[twin], seen.new_zeros(len(points.positions) - len(seen) - len(twin))))
+
+
+def behind_hair(portrait: Portrait, points: HeadPoints) -> Bool[Tensor, "n"]:
+    """Tell where the picture shows such hair in the place of points."""
+    hair, (height, width) = _strands(portrait), portrait.labels.shape
+    column, row = points.fit.camera.project(points.positions)[:, :2].floor().long().unbind(-1)
+    return hair[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+
+
+def _strands(portrait: Portrait) -> Bool[Tensor, "512 512"]:
+    return torch.isin(portrait.labels.long(), torch.tensor(_STRANDS, device=portrait.labels.device))
