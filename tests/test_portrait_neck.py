@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mggtalk_core.portrait.background import _CURTAIN, _seen_reach, _torso_shape, _with_hair
+from mggtalk_core.portrait.background import _CURTAIN, _UNDER_FACE, _neck_column, _seen_reach, _torso_shape, _with_hair
 from mggtalk_core.portrait.face_frame import FaceFrame
 from mggtalk_core.portrait.face_mesh import FACE_OVAL
 
@@ -34,13 +34,38 @@ def layers(frame, width):
 
 def test_a_wide_neck_has_no_gap_between_its_edge_and_what_is_guessed_of_it(frame):
     person, matte, hole, neck = layers(frame, 0.42)
-    shape = _torso_shape(person, matte, hole, neck, neck, frame)
     u, v = frame.coordinates(SIZE)
-    level = (v > 0.53) & (v < 0.7) & (np.abs(u) < 0.42)
+    person, neck = person * ((u < 0.0) | (v > 1.1)), neck & (u < 0.0)  # hair hides the other side
+    shape = _torso_shape(person, matte, hole, neck, neck, frame)
+    level = (v > 0.53) & (v < 0.7) & (u > -0.42) & (u < 0.0)
     assert shape[level].min() > 0.5
     # Without what is seen of its skin, the guess narrows and the background shows between.
-    thin = _torso_shape(person, matte, hole, neck, np.zeros_like(neck), frame)
-    assert thin[level].min() < 0.2
+    nowhere = np.zeros_like(neck)
+    assert _torso_shape(person, matte, hole, nowhere, nowhere, frame)[level].min() < 0.2
+
+
+@pytest.mark.parametrize(("edges", "wanted"), [((-0.3, 0.3), (-0.3, 0.3)), ((0.1, 0.35), (-_UNDER_FACE * 0.45, 0.35))])
+def test_a_neck_that_a_chin_hides_on_one_side_goes_on_under_it(frame, edges, wanted):
+    u, v = frame.coordinates(SIZE)
+    center, half = _neck_column((u > edges[0]) & (u < edges[1]) & (v > 0.7), frame, u, v)
+    least = 0.55 * frame.half_width
+    assert half == pytest.approx(max((wanted[1] - wanted[0]) / 2, least), abs=0.02)
+    assert center == pytest.approx(sum(wanted) / 2, abs=0.02)
+
+
+def test_shoulders_on_both_sides_of_a_lowered_chin_go_on_behind_it(frame):
+    """A shirt that rises to v = 0.4 beside the jaw, on one side and on both."""
+    u, v = frame.coordinates(SIZE)
+    head = ((u / 0.45) ** 2 + ((v - 0.15) / 0.6) ** 2 < 1.0) & (v < frame.chin)
+    for sides, solid in (((-1.0, 1.0), True), ((1.0,), False)):
+        shirt = np.zeros_like(head)
+        for side in sides:
+            shirt |= (side * u > 0.3) & (side * u < 0.9) & (v > 0.4) & ~head
+        person, nowhere = shirt.astype(np.float32), np.zeros_like(head)
+        shape = _torso_shape(person, head.astype(np.float32), head, nowhere, nowhere, frame)
+        beside = head & (v > 0.5) & (v < 0.56) & (u < -0.25) & (u > -0.31)  # of the neck that is guessed
+        assert beside.sum() > 10
+        assert shape[beside].min() > 0.9 if solid else shape[beside].max() < 0.5
 
 
 def test_above_what_is_seen_the_neck_draws_in(frame):

@@ -14,6 +14,8 @@ from .parsing import Label
 _WIDEST_NECK = 1.15
 """Skin farther than so many times half the neck's width from its middle is shoulder or collar."""
 
+_UNDER_FACE = 0.3
+"""A neck reaches at least so many half face widths to both sides of the middle of the face's outline."""
 _CURTAIN = 1.0
 """Hair is seen behind the neck up to so many times half the face's width from its middle."""
 _ISLAND = 0.004
@@ -118,10 +120,15 @@ def _torso_shape(
     shoulders = v > frame.chin + 0.3 + 0.35 * np.maximum(np.abs(u - center) - half, 0.0)
     guessed = ((perhaps & ~above & below) | shoulders) & ~_grown(matte < 0.5, 0.02)
     empty = above | (~perhaps & (v < frame.chin - 0.05))
-    solid = neck | (hole & ((column & ~above & below) | guessed))
+    solid = neck | (hole & ((column & ~above & below) | guessed | (_between((person > 0.5) & ~hole) & ~above)))
     value = np.where(solid, 1.0, np.where(hole & empty, 0.0, person))
     shape = _filled(value[..., None].astype(np.float32), ~hole | solid | empty)[..., 0]
     return np.where(hole, _soft(smoothstep(shape, 0.35, 0.65), 2.0), shape)
+
+
+def _between(seen: np.ndarray) -> np.ndarray:
+    """Return where something is seen on both sides in the same row: shoulders on both sides of a lowered chin."""
+    return np.maximum.accumulate(seen, axis=1) & np.maximum.accumulate(seen[:, ::-1], axis=1)[:, ::-1]
 
 
 def _seen_reach(bare: np.ndarray, across: np.ndarray, v: np.ndarray, frame: FaceFrame) -> np.ndarray:
@@ -149,6 +156,9 @@ def _neck_column(neck: np.ndarray, frame: FaceFrame, u: np.ndarray, v: np.ndarra
     if band.sum() < 50:
         return guess
     low, high = np.quantile(u[band], (0.03, 0.97))
+    # A lowered chin may hide one side of it: no neck passes the middle of the face by.
+    reach = _UNDER_FACE * frame.half_width
+    low, high = min(low, frame.center - reach), max(high, frame.center + reach)
     half = float(np.clip((high - low) / 2, 0.55 * frame.half_width, 0.95 * frame.half_width))
     return float(np.clip((low + high) / 2, frame.center - 0.4, frame.center + 0.4)), half
 
