@@ -63,10 +63,14 @@ def test_a_head_that_is_nowhere_leaves_the_frame_alone(turned, pair):
     assert torch.equal(refiner(composite, torch.zeros_like(alpha), *rest), composite)
 
 
+CORNERS = [(0, 0), (24, 8)]
+
+
+@pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("grids", [(16, 32, 16, 4), (64, 64, 1, 1), (7, 21, 3, 5)])
-def test_a_correction_is_applied_as_the_plain_one(grids):
+def test_a_correction_is_applied_as_the_plain_one(grids, corner):
     size, (coarse, fine, near, share) = 64, grids
-    composite, source, layer = (pictures(seed, size)[None] for seed in (1, 2, 3))
+    composite, source, layer = (pictures(seed, edge)[None] for seed, edge in ((1, size), (2, 128), (3, size)))
     flow = 30.0 * noise(1, 4, coarse, coarse)  # far beyond the border too
     details = noise(1, 4, fine, fine, seed=1)
     veil = (noise(1, 1, near, near, seed=2) + 0.5).clamp(0.0, 1.0)
@@ -74,21 +78,22 @@ def test_a_correction_is_applied_as_the_plain_one(grids):
     correction = Correction(flow, details[:, :1], details[:, 1:])
     hidden = Veil(layer, enlarged(veil, size, size))
     base = torch.zeros(1, 2, coarse, coarse)
-    plain = apply_correction(correction, composite, source, base, None, hidden) - composite
+    plain = apply_correction(correction, composite, source, base, torch.tensor([corner]), hidden) - composite
     change = np.empty((size, size, 3), np.float32)
     maps = (rows(each) for each in (veil, part, flow, details))
-    correct(rows(composite), rows(source), layer[0].numpy(), *maps, change)
+    correct(rows(composite), rows(source), corner, layer[0].numpy(), *maps, change)
     assert np.abs(change - rows(plain * enlarged(part, size, size))).max() < 1e-4
 
 
-def test_what_the_network_sees_is_put_together_as_by_torch():
+@pytest.mark.parametrize("corner", CORNERS)
+def test_what_the_network_sees_is_put_together_as_by_torch(corner):
     size = 64
-    composite, source, layer = (pictures(seed, size)[None] for seed in (1, 2, 3))
+    composite, source, layer = (pictures(seed, edge)[None] for seed, edge in ((1, size), (2, 128), (3, size)))
     alpha = pictures(4, size)[None, :1]
     flow, near = 20.0 * noise(1, 2, 16, 16), (noise(1, 1, 16, 16, seed=2) + 0.5).clamp(0.0, 1.0)
-    shown = Veil(layer, enlarged(near, size, size))(look_up(source, enlarged(flow, size, size)))
+    shown = Veil(layer, enlarged(near, size, size))(look_up(source, enlarged(flow, size, size), torch.tensor([corner])))
     plain = torch.cat((composite, alpha, layer, shown), dim=1) - 0.5
-    inputs = rows(composite), alpha[0, 0].numpy(), layer[0].numpy(), rows(source), rows(flow), rows(near)
+    inputs = rows(composite), alpha[0, 0].numpy(), layer[0].numpy(), rows(source), corner, rows(flow), rows(near)
     single, half = np.empty((size, size * 10), np.uint32), np.empty((size, size * 10), np.uint16)
     assemble(*inputs, single)
     assemble(*inputs, half)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ from .patches import Patch
 from .unet import Correction, veil_coarse
 
 _EVERYWHERE = np.ones((1, 1, 1), np.float32)
+_HERE = (0, 0)
 _scratch = threading.local()
 """Large arrays of each thread: fresh memory costs more than what is written into it."""
 
@@ -28,10 +30,11 @@ def whole_change(
     composite: Float[np.ndarray, "h w 3"],
     alpha: Float[Tensor, "1 h w"],
     layer: Float[Tensor, "3 h w"],
-    source: Float[np.ndarray, "h w 3"],
+    source: Float[np.ndarray, "height width 3"],
     guide: Float[Tensor, "12 h2 w2"],
+    corner: tuple[int, int],
 ) -> Float[np.ndarray, "h w 3"]:
-    """Return what a network of the whole crop adds to the composite; see `Inpainter`.
+    """Return what the network adds to the composite; ``corner`` (x, y) is its place in the source; see `Inpainter`.
 
     The array is the thread's own: the next call in the same thread overwrites it.
     """
@@ -41,14 +44,14 @@ def whole_change(
     height, width = alpha.shape[1:]
     half, flow = network.unet.stem.weight.dtype == torch.bfloat16, guide[FLOW]
     bits = _buffer("pictures", (height, width * 10), np.uint16 if half else np.uint32)
-    behind = layer.contiguous().numpy()
-    assemble(composite, alpha[0].contiguous().numpy(), behind, source, _to_rows(flow[None]), near, bits)
+    composite, behind = np.ascontiguousarray(composite), layer.contiguous().numpy()
+    assemble(composite, alpha[0].contiguous().numpy(), behind, source, corner, _to_rows(flow[None]), near, bits)
     pictures = torch.from_numpy(bits).view(torch.bfloat16 if half else torch.float32)
     scaled = torch.cat((guide[: FLOW.start], flow * FLOW_SCALE, guide[FLOW.stop :]))
     correction = network.unet.corrected(pictures.view(1, height, width, 10).permute(0, 3, 1, 2), scaled[None])
     correction.flow[:, 2:] += flow
     change = _buffer("change", composite.shape, np.float32)
-    correct(composite, source, behind, near, share, *_maps(correction), change)
+    correct(composite, source, corner, behind, near, share, *_maps(correction), change)
     return change
 
 
@@ -64,17 +67,17 @@ def patch_changes(network: PatchRefiner, patches: Sequence[Patch]) -> list[Float
         here, there = _to_rows(composite[i : i + 1]), _to_rows(other[i : i + 1])
         parts = Correction(*(part[i : i + 1] for part in (correction.flow, correction.blend, correction.residual)))
         changes.append(np.empty_like(here))
-        correct(here, there, source[i].numpy(), _EVERYWHERE, _EVERYWHERE, *_maps(parts), changes[-1])
+        correct(here, there, _HERE, source[i].numpy(), _EVERYWHERE, _EVERYWHERE, *_maps(parts), changes[-1])
     return changes
 
 
 def _buffer(name: str, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
     """Return an array of this thread with anything in it."""
-    held = getattr(_scratch, name, None)
-    if held is None or held.shape != shape or held.dtype != kind:
-        held = np.empty(shape, kind)
+    held, size = getattr(_scratch, name, None), math.prod(shape)
+    if held is None or held.size < size or held.dtype != kind:
+        held = np.empty(size, kind)
         setattr(_scratch, name, held)
-    return held
+    return held[:size].reshape(shape)
 
 
 def _maps(correction: Correction) -> tuple[np.ndarray, np.ndarray]:

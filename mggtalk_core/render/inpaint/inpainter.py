@@ -10,6 +10,9 @@ from torch.nn import functional
 from .guide import FLOW, FLOW_SCALE
 from .unet import InpaintConfig, UNet, Veil, apply_correction, enlarged, look_up
 
+_CELL = 8
+"""Pixels over which coverage is averaged to tell what lies near the head."""
+
 
 class Inpainter(nn.Module):
     """Mends the composite of the whole crop: rim, neck, what the source did not show, what lies a little off."""
@@ -41,17 +44,34 @@ class Inpainter(nn.Module):
 
 
 def surroundings(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-    """Return where a frame may be mended: 1 up to 16 pixels from the head, 0 from 80 pixels on.
+    """Return where a frame may be mended: 1 up to 24 pixels from the head, 0 from 52 pixels on.
 
     Beyond, the frame is the picture itself: whatever changed there would only flicker.
     """
     return enlarged(surroundings_coarse(alpha), *alpha.shape[-2:])
 
 
-def surroundings_coarse(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h/16 w/16"]:
+def surroundings_coarse(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h/8 w/8"]:
     """Return `surroundings` on a coarse grid."""
-    coarse = functional.max_pool2d(functional.avg_pool2d(alpha, 16), 7, stride=1, padding=3)
-    return functional.avg_pool2d(coarse, 5, stride=1, padding=2, count_include_pad=False)
+    coarse = functional.max_pool2d(functional.avg_pool2d(alpha, _CELL), 9, stride=1, padding=4)
+    return functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def mended_window(alpha: Float[Tensor, "1 h w"], grid: int) -> tuple[slice, slice] | None:
+    """Return rows and columns outside which a frame is not mended, in steps of ``grid``; None if nowhere.
+
+    The network need not look beyond: it tells the same of the window as of the whole to a fraction of a grey level.
+    """
+    share = surroundings_coarse(alpha[None].float())[0, 0] > 0.0
+    slices = []
+    for axis, size in ((1, alpha.shape[1]), (0, alpha.shape[2])):
+        cells = share.any(dim=axis).nonzero()[:, 0]
+        if len(cells) == 0:
+            return None
+        # One cell more, into which what is enlarged fades out.
+        low, high = _CELL * (int(cells[0]) - 1), _CELL * (int(cells[-1]) + 2)
+        slices.append(slice(max(low // grid * grid, 0), min(-(-high // grid) * grid, size)))
+    return slices[0], slices[1]
 
 
 class PatchRefiner(nn.Module):

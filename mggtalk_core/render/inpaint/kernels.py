@@ -81,13 +81,15 @@ def _store(bits, out):  # noqa: ANN001, ANN202
 
 
 @kernel(fastmath=_FAST)
-def assemble(composite, alpha, layer, source, flow, near, out):  # noqa: ANN001, ANN201
+def assemble(composite, alpha, layer, source, corner, flow, near, out):  # noqa: ANN001, ANN201
     """Put together what the network sees: composite, alpha, layer and the veiled look-up in the source, less 0.5.
 
-    ``composite`` and ``source`` are [H,W,3], ``layer`` is [3,H,W], ``alpha`` [H,W], ``flow`` [h,w,2], ``near`` [h,w,1],
-    all float32; ``out`` [H,W*10] are the bits of the result: of float32 in uint32, or of bfloat16 in uint16.
+    ``composite`` [H,W,3], ``layer`` [3,H,W] and ``alpha`` [H,W] are a window of the source's crop ``source`` [H2,W2,3],
+    ``corner`` (x, y) pixels inside it; ``flow`` is [h,w,2], ``near`` [h,w,1], all float32; ``out`` [H,W*10] are the
+    bits of the result: of float32 in uint32, or of bfloat16 in uint16.
     """
     height, width = alpha.shape
+    left, top = _F(corner[0]), _F(corner[1])
     (moves, move_steps), (nears, near_steps) = _lines(flow), _lines(near)
     (move_at, move_share), (near_at, near_share) = _places(width, flow.shape[1], 2), _places(width, near.shape[1], 1)
     line, picture = np.empty(width * 10, np.float32), source.reshape(-1)
@@ -104,7 +106,7 @@ def assemble(composite, alpha, layer, source, flow, near, out):  # noqa: ANN001,
             if veil <= _ZERO:
                 continue
             dx, dy = moves[i] + t * move_steps[i], moves[i + _U(1)] + t * move_steps[i + _U(1)]
-            place = _corners(_F(x) + dx, _F(y) + dy, width, height)
+            place = _corners(_F(x) + left + dx, _F(y) + top + dy, source.shape[1], source.shape[0])
             for c in range(3):
                 behind = layer[c, y, x]
                 line[k + _U(7 + c)] = behind + veil * (_bilinear(picture, place, _U(c)) - behind) - _HALF
@@ -112,14 +114,15 @@ def assemble(composite, alpha, layer, source, flow, near, out):  # noqa: ANN001,
 
 
 @kernel(fastmath=_FAST)
-def correct(composite, source, layer, near, share, flow, fine, change):  # noqa: ANN001, ANN201
+def correct(composite, source, corner, layer, near, share, flow, fine, change):  # noqa: ANN001, ANN201
     """Write the change [H,W,3] that a correction makes: the mended picture less the composite, times ``share``.
 
-    ``composite`` and ``source`` are [H,W,3], ``layer`` is [3,H,W]; ``flow`` [h,w,4] leads into composite and source,
-    ``fine`` [h2,w2,4] holds blend and residual, ``near`` [h3,w3,1] and ``share`` [h4,w4,1] are veil and surroundings;
-    all float32.
+    ``composite`` [H,W,3] and ``layer`` [3,H,W] are a window of ``source``'s crop, as in `assemble`; ``flow`` [h,w,4]
+    leads into composite and source, ``fine`` [h2,w2,4] holds blend and residual, ``near`` [h3,w3,1] and ``share``
+    [h4,w4,1] are veil and surroundings; all float32.
     """
     height, width = change.shape[:2]
+    left, top = _F(corner[0]), _F(corner[1])
     (flows, flow_steps), (fines, fine_steps) = _lines(flow), _lines(fine)
     (nears, near_steps), (shares, share_steps) = _lines(near), _lines(share)
     (flow_at, flow_share), (fine_at, fine_share) = _places(width, flow.shape[1], 4), _places(width, fine.shape[1], 4)
@@ -142,7 +145,7 @@ def correct(composite, source, layer, near, share, flow, fine, change):  # noqa:
             moved = _corners(_F(x) + dx, _F(y) + dy, width, height)
             dx = flows[i + _U(2)] + t * flow_steps[i + _U(2)]
             dy = flows[i + _U(3)] + t * flow_steps[i + _U(3)]
-            shown = _corners(_F(x) + dx, _F(y) + dy, width, height)
+            shown = _corners(_F(x) + left + dx, _F(y) + top + dy, source.shape[1], source.shape[0])
             i, t = fine_at[x], fine_share[x]
             blend = fines[i] + t * fine_steps[i]
             for c in range(3):

@@ -20,6 +20,7 @@ from ..composite import Layers
 from .bounds import NEAR, bounded, bounded_beside, led_astray, solid_cells, with_grain
 from .fast import patch_changes, whole_change
 from .guide import FLOW, DrivenHead, HeadGuide, whole_guide
+from .inpainter import mended_window
 from .interior import kept_dark
 from .networks import Networks, best_precision, load_networks
 from .pasting import paste
@@ -124,16 +125,20 @@ class Refiner:
         self, composite: Tensor, picture: Float[np.ndarray, "512 512 3"], cover: Tensor, layer: Tensor, head: DrivenHead
     ) -> Float[np.ndarray, "512 512 3"]:
         """Return what the whole's network changes, within bounds; ``picture`` is the composite once more."""
-        network = self._networks.get("whole")
-        if network is None:
-            return np.zeros_like(picture)
-        guide = whole_guide(self._guide, head, cover, network.config.stem)
+        network, change = self._networks.get("whole"), np.zeros_like(picture)
+        window = None if network is None else mended_window(cover, network.config.grid)
+        if window is None:
+            return change
+        guide, stem = whole_guide(self._guide, head, cover, network.config.stem), network.config.stem
+        seen = guide[:, *(slice(part.start // stem, part.stop // stem) for part in window)]
+        corner, pictures = (window[1].start, window[0].start), [each[:, *window] for each in (composite, cover, layer)]
         if self._fast:
-            behind = layer.detach().float().cpu()
-            change = whole_change(network, picture, cover, behind, self._picture, guide)
+            before, behind = picture[window], pictures[2].detach().float().cpu()
+            change[window] = whole_change(network, before, pictures[1], behind, self._picture, seen, corner)
         else:
-            pictures = [each[None].float().to(self._device) for each in (composite, cover, layer)]
-            change = _to_numpy(network(*pictures, self._source, guide[None].to(self._device))[0]) - picture
+            inputs = (*pictures, self._source[0], seen, torch.tensor(corner))
+            mended = network(*(each[None].float().to(self._device) for each in inputs))
+            change[window] = _to_numpy(mended[0]) - picture[window]
         return self._bounded(change, cover[0].numpy(), guide[FLOW].numpy(), head)
 
     def _bounded(

@@ -45,6 +45,11 @@ class InpaintConfig:
     mixes: bool = True
     """Whether what the source shows may be mixed in. A patch's network sees it in any case."""
 
+    @property
+    def grid(self) -> int:
+        """Height and width of its pictures are multiples of this."""
+        return self.stem * 2 ** (len(self.widths) - 1)
+
 
 WHOLE = InpaintConfig(pictures=10, guides=12)
 EYES = InpaintConfig(pictures=6, guides=15, stem=2, widths=(32, 48, 64, 96), fine=16, fine_stem=1, reach=12.0)
@@ -117,7 +122,7 @@ class UNet(nn.Module):
     def forward(
         self, pictures: Sequence[Float[Tensor, "b _ height width"]], guide: Float[Tensor, "b g h w"]
     ) -> Correction:
-        """Return the correction; height and width are multiples of ``stem`` times 2 per level."""
+        """Return the correction; height and width are multiples of `InpaintConfig.grid`."""
         kind = self.stem.weight.dtype
         return self.corrected(torch.cat([picture.to(kind) for picture in pictures], dim=1) - 0.5, guide)
 
