@@ -15,7 +15,7 @@ from mggtalk_core.render.composite import Compositor
 from mggtalk_core.render.inpaint.bounds import GRAIN, INSIDE, bounded_beside, with_grain
 from mggtalk_core.render.inpaint.guide import CHANNELS, FLOW, MIRRORED, HeadGuide, grid_map, whole_guide
 from mggtalk_core.render.inpaint.inpainter import PatchRefiner
-from mggtalk_core.render.inpaint.networks import Networks, build, read_networks, write_networks
+from mggtalk_core.render.inpaint.networks import Networks, best_precision, build, read_networks, write_networks
 from mggtalk_core.render.inpaint.pasting import paste
 from mggtalk_core.render.inpaint.patches import (
     LEFT_EYE,
@@ -443,6 +443,18 @@ def test_threads_give_the_same_frames(turned, pair):
     assert expected.min() >= 0.0 and expected.max() <= 1.0
     with ThreadPoolExecutor(3) as pool:
         assert all(torch.equal(result, expected) for result in pool.map(lambda _: refiner(*frame), range(6)))
+
+
+@pytest.mark.parametrize(("matrix_units", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_half_precision_is_for_processors_with_matrix_units(monkeypatch, matrix_units, expected):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: matrix_units, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert best_precision("cpu") == expected
+
+
+def test_a_torch_that_cannot_tell_computes_in_single_precision(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert best_precision("cpu") == torch.float32
 
 
 def test_half_precision_is_near_single(turned, pair):

@@ -144,7 +144,8 @@ class UNet(nn.Module):
         flow = config.reach * torch.tanh(self.flow(x).float() * (4.0 / config.reach))
         coarse = functional.interpolate(self.fine_in(x), scale_factor=config.stem / config.fine_stem, mode="bilinear")
         detail = torch.cat((coarse, self.fine_stem(pictures)[..., : coarse.shape[-2], : coarse.shape[-1]]), dim=1)
-        fine = self.fine_out(functional.relu(self.fine_mix(functional.relu(detail)))).float()
+        mixed = self.fine_mix(functional.relu(detail, inplace=True))
+        fine = self.fine_out(functional.relu(mixed, inplace=True)).float()
         return Correction(flow, torch.tanh(fine[:, :1]), fine[:, 1:])
 
 
