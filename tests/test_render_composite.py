@@ -7,7 +7,8 @@ import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.head.camera import Camera
-from mggtalk_core.motion.torso import neck_motion
+from mggtalk_core.motion.torso import HELD, follow_weight, neck_of_source, torso_shift
+from mggtalk_core.portrait.parsing import Label
 from mggtalk_core.portrait.portrait import Portrait
 from mggtalk_core.render.composite import Compositor
 from mggtalk_core.render.pinholes import fill_pinholes, push_pull
@@ -146,13 +147,32 @@ def moved(x: float = 0.0, y: float = 0.0, roll: float = 0.0) -> Camera:
     return AT_REST.posed(turn @ UPRIGHT, torch.tensor([x, y, 14.0]))
 
 
-def test_neck_motion_is_that_of_the_head():
-    neck, shift, roll = neck_motion(AT_REST, moved(x=0.2, y=-0.1))
-    assert neck.tolist() == pytest.approx([256.0, 256.0 + 1400 * 1.5 / 14.8], abs=1e-3)
-    # Small steps are taken in full up to the soft limit of 64 px: tanh(.33)/.33 = .965.
-    assert shift.tolist() == pytest.approx([1400 * 0.2 / 14.8 * 0.965, -1400 * 0.1 / 14.8 * 0.965], rel=0.01)
-    assert roll == pytest.approx(0.0, abs=1e-6)
-    assert math.degrees(neck_motion(AT_REST, moved(roll=7.0))[2]) == pytest.approx(7.0, abs=1e-3)
+def test_the_torso_is_tied_to_the_neck():
+    assert neck_of_source(AT_REST) == pytest.approx((256.0, 256.0 + 1400 * 1.5 / 14.8), abs=1e-3)
+
+
+@pytest.mark.parametrize(("x", "y"), [(0.002, 0.0), (0.05, -0.02), (0.2, -0.1), (0.0, 0.6)])
+def test_the_torso_holds_back_at_first_and_never_leaps(x, y):
+    """Of a small step hardly anything, of `HELD` pixels half, of a large one up to the soft limit of 64."""
+    across, down = torso_shift(AT_REST, moved(x=x, y=y))
+    length = 1400 * math.hypot(x, y) / 14.8
+    kept = 64.0 * math.tanh(length / 64.0)
+    assert math.hypot(across, down) == pytest.approx(kept * kept**2 / (kept**2 + HELD**2), rel=1e-3)
+    assert across * y == pytest.approx(down * x, abs=1e-4)  # in the neck's own direction
+
+
+def test_a_torso_that_has_not_moved_stays():
+    assert torso_shift(AT_REST, AT_REST) == (0.0, 0.0)
+
+
+def test_hair_on_the_shoulders_belongs_to_the_torso_and_hair_above_them_does_not():
+    _, row = neck_of_source(AT_REST)
+    labels = torch.full((512, 512), int(Label.HAIR), dtype=torch.uint8)
+    body = torch.full((512, 512), int(Label.CLOTHES), dtype=torch.uint8)
+    hair, clothes = (follow_weight(each, AT_REST) for each in (labels, body))
+    below, above = int(row) + 50, int(row) - 200
+    assert hair[below, 150] == pytest.approx(clothes[below, 150], abs=0.02) and hair[below, 150] > 0.4
+    assert hair[above, 150] < 0.01 < clothes[above, 150]
 
 
 @pytest.mark.parametrize("camera", [moved(x=0.3), moved(y=-0.3), moved(roll=20.0), moved(x=5.0, y=5.0)])
@@ -170,11 +190,12 @@ def test_a_following_torso_opens_no_border(portrait, camera):
 
 def test_a_following_torso_takes_the_neck_along(portrait):
     empty = rendering(torch.zeros(1, 512, 512))
-    camera = moved(x=0.2)
-    (x, y), shift, _ = neck_motion(AT_REST, camera)
+    camera = moved(x=0.3)
+    (x, y), (shift, _) = neck_of_source(AT_REST), torso_shift(AT_REST, camera)
     followed = composite(portrait, empty, camera, "follow")
-    column, row, step = round(x + shift[0]), round(y), round(shift[0])
-    # The content of the neck has moved by the neck's own displacement, to a fifth of it.
+    column, row, step = round(x + shift), round(y), round(shift)
+    assert step > 20
+    # The content of the neck has moved by the torso's displacement, to a fifth of it.
     patch = followed[:, row - 4 : row + 4, column - 4 : column + 4]
     errors = [
         (patch - portrait.background[:, row - 4 : row + 4, column - 4 - d : column + 4 - d]).abs().mean()

@@ -61,9 +61,9 @@ class Neck(Record):
 
     def _at_rest(self, means: Float[Tensor, "k 3"], pose: Camera) -> Float[Tensor, "k 3"]:
         """Return where ``pose`` sees the means as the torso's layer shows them, at the source's depth."""
-        x, y, depth = self.source.project(means).unbind(-1)
-        shift = torch.stack(torso_shift(self.source, pose, x, y), dim=-1)
-        return pose.unproject(torch.stack((x, y), dim=-1) + self.follows[:, None] * shift, depth)
+        pixels = self.source.project(means)
+        shift = means.new_tensor(torso_shift(self.source, pose))
+        return pose.unproject(pixels[:, :2] + self.follows[:, None] * shift, pixels[:, 2])
 
 
 def neck_of(portrait: Portrait, points: HeadPoints) -> Neck:

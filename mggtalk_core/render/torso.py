@@ -24,10 +24,10 @@ class Torso:
         """Return the layer for the head pose of ``camera``."""
         import cv2
 
+        across, down = torso_shift(self._camera, camera)
         height, width = self._weight.shape
-        x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-        # Taken at the target pixel, though it is the source's that moves so: it varies slowly.
-        move_x, move_y = torso_shift(self._camera, camera, x + np.float32(0.5), y + np.float32(0.5))
-        map_x, map_y = x - self._weight * move_x, y - self._weight * move_y
+        # Weighed at the target pixel, though it is the source's that moves so: the weight varies slowly.
+        map_x = np.arange(width, dtype=np.float32) - np.float32(across) * self._weight
+        map_y = np.arange(height, dtype=np.float32)[:, None] - np.float32(down) * self._weight
         warped = cv2.remap(self._layer, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return torch.from_numpy(np.ascontiguousarray(warped.transpose(2, 0, 1)))
