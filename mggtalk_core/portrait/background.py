@@ -13,7 +13,6 @@ from .parsing import Label
 
 _WIDEST_NECK = 1.15
 """Skin farther than so many times half the neck's width from its middle is shoulder or collar."""
-
 _UNDER_FACE = 0.3
 """A neck reaches at least so many half face widths to both sides of the middle of the face's outline."""
 _CURTAIN = 1.0
@@ -72,7 +71,7 @@ def _with_hair(
     curtain = np.zeros_like(hangs)
     for side in (-1.0, 1.0):
         beside = level & (side * across > 0.8) & (side * across < 1.2)
-        if hangs[beside].mean() > 0.5:
+        if (hangs & beside).sum() > 0.5 * beside.sum():
             curtain |= (side * across >= 0.0) & (side * across < _CURTAIN)
     curtain &= (v > frame.chin - 0.5) & ~_grown(matte < 0.9, 0.01)
     share = _soft(curtain, 3.0)[..., None]
