@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..geometry.points import HeadPoints
+from ..geometry.silhouette import in_view
 from ..portrait.face_frame import FaceFrame
 from ..portrait.matte import hair_levels
 from ..portrait.parsing import Label
@@ -41,9 +42,8 @@ def is_hair(portrait: Portrait, points: HeadPoints) -> Bool[Tensor, "n"]:
 
 def behind_hair(portrait: Portrait, points: HeadPoints) -> Bool[Tensor, "n"]:
     """Tell where the picture shows such hair in the place of points."""
-    hair, (height, width) = _strands(portrait), portrait.labels.shape
-    column, row = points.fit.camera.project(points.positions)[:, :2].floor().long().unbind(-1)
-    return hair[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+    view = in_view(points.positions, points.fit.camera)
+    return _strands(portrait)[view.row, view.column]
 
 
 def _strands(portrait: Portrait) -> Bool[Tensor, "512 512"]:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..geometry.points import HeadPoints
+from ..geometry.silhouette import in_view
 from ..head.camera import Camera
 from ..motion.torso import follow_weight, torso_shift
 from ..portrait.portrait import Portrait
@@ -85,5 +86,5 @@ def neck_of(portrait: Portrait, points: HeadPoints) -> Neck:
 def _follows(portrait: Portrait, points: HeadPoints) -> Float[Tensor, "n"]:
     """Return the torso's weight where the source shows each point."""
     weight = torch.from_numpy(follow_weight(portrait.labels, points.fit.camera)).to(points.positions)
-    column, row = points.fit.camera.project(points.positions)[:, :2].floor().long().unbind(-1)
-    return weight[row.clamp(0, weight.shape[0] - 1), column.clamp(0, weight.shape[1] - 1)]
+    view = in_view(points.positions, points.fit.camera)
+    return weight[view.row, view.column]

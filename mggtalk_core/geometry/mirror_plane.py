@@ -101,7 +101,7 @@ def _step(
     normal = plane.normal
     images = plane.reflect(points)
     turned = directions - 2.0 * (directions @ normal)[:, None] * normal
-    _, rows, columns, inside = in_view(images, surface)
+    _, rows, columns, inside = in_view(images, surface.fit.camera)
     there, facing = (each[:, rows, columns].T for each in faces)
     gap = ((images - there) * facing).sum(dim=1)
     valid = inside & skin[rows, columns] & ((facing * turned).sum(dim=1) > ALIKE)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..head.camera import Camera
 from .surface import Surface
 
 SOLID = 0.5
@@ -26,10 +27,10 @@ class InView(NamedTuple):
     in_picture: Bool[Tensor, "k"]
 
 
-def in_view(points: Float[Tensor, "k 3"], surface: Surface) -> InView:
-    """Project canonical points into the source picture."""
-    height, width = surface.mask.shape
-    pixels = surface.fit.camera.project(points.float())
+def in_view(points: Float[Tensor, "k 3"], camera: Camera) -> InView:
+    """Project canonical points into the picture of a camera."""
+    height, width = camera.height, camera.width
+    pixels = camera.project(points.float())
     column, row = torch.floor(pixels[:, 0]).long(), torch.floor(pixels[:, 1]).long()
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     return InView(pixels, row.clamp(0, height - 1), column.clamp(0, width - 1), inside)
@@ -65,7 +66,7 @@ def tucked_in(positions: Float[Tensor, "k 3"], surface: Surface, *, erosion: int
         surface: what the picture shows.
         erosion: odd window in pixels by which the silhouette shrinks first; 1 leaves it.
     """
-    pixels, row, column, in_picture = in_view(positions, surface)
+    pixels, row, column, in_picture = in_view(positions, surface.fit.camera)
     solid = silhouette(surface)
     to_row, to_column = (index[row, column] for index in _nearest_solid(solid, erosion))
     shift = torch.stack((to_column - column, to_row - row), dim=1).to(pixels)

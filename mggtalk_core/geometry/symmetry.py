@@ -102,7 +102,7 @@ def agrees_with_picture(points: Float[Tensor, "m 3"], surface: Surface) -> Bool[
     A point contradicts it where the picture shows background, or where the point would hide what the picture shows.
     Outside the picture nothing is known, so everything agrees.
     """
-    pixels, row, column, in_picture = in_view(points, surface)
+    pixels, row, column, in_picture = in_view(points, surface.fit.camera)
     behind = pixels[:, 2] > surface.depth[row, column] + CLEARANCE
     return ~in_picture | (silhouette(surface)[row, column] & behind)
 
