@@ -12,6 +12,8 @@ from .unet import InpaintConfig, UNet, Veil, apply_correction, enlarged, look_up
 
 _CELL = 8
 """Pixels over which coverage is averaged to tell what lies near the head."""
+_NEAR, _SOFT = 4, 1
+"""Such cells around the head that are near it, and over which that fades out to either side."""
 
 
 class Inpainter(nn.Module):
@@ -53,8 +55,8 @@ def surroundings(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
 
 def surroundings_coarse(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h/8 w/8"]:
     """Return `surroundings` on a coarse grid."""
-    coarse = functional.max_pool2d(functional.avg_pool2d(alpha, _CELL), 9, stride=1, padding=4)
-    return functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
+    coarse = functional.max_pool2d(functional.avg_pool2d(alpha, _CELL), 2 * _NEAR + 1, stride=1, padding=_NEAR)
+    return functional.avg_pool2d(coarse, 2 * _SOFT + 1, stride=1, padding=_SOFT, count_include_pad=False)
 
 
 def mended_window(alpha: Float[Tensor, "1 h w"], grid: int) -> tuple[slice, slice] | None:
@@ -62,14 +64,12 @@ def mended_window(alpha: Float[Tensor, "1 h w"], grid: int) -> tuple[slice, slic
 
     The network need not look beyond: it tells the same of the window as of the whole to a fraction of a grey level.
     """
-    share = surroundings_coarse(alpha[None].float())[0, 0] > 0.0
-    slices = []
+    reach, slices = _NEAR + _SOFT + 1, []  # one cell more, into which what is enlarged fades out
     for axis, size in ((1, alpha.shape[1]), (0, alpha.shape[2])):
-        cells = share.any(dim=axis).nonzero()[:, 0]
-        if len(cells) == 0:
+        places = alpha[0].amax(dim=axis).nonzero()[:, 0]
+        if len(places) == 0:
             return None
-        # One cell more, into which what is enlarged fades out.
-        low, high = _CELL * (int(cells[0]) - 1), _CELL * (int(cells[-1]) + 2)
+        low, high = _CELL * (int(places[0]) // _CELL - reach), _CELL * (int(places[-1]) // _CELL + 1 + reach)
         slices.append(slice(max(low // grid * grid, 0), min(-(-high // grid) * grid, size)))
     return slices[0], slices[1]
 
