@@ -7,7 +7,7 @@ import torch
 
 from mggtalk_core.errors import InputError
 from mggtalk_core.head.camera import Camera
-from mggtalk_core.motion.torso import HELD, follow_weight, neck_of_source, torso_shift
+from mggtalk_core.motion.torso import HELD, follow_weight, neck_in, torso_shift
 from mggtalk_core.portrait.parsing import Label
 from mggtalk_core.portrait.portrait import Portrait
 from mggtalk_core.render.composite import Compositor
@@ -148,7 +148,7 @@ def moved(x: float = 0.0, y: float = 0.0, roll: float = 0.0) -> Camera:
 
 
 def test_the_torso_is_tied_to_the_neck():
-    assert neck_of_source(AT_REST) == pytest.approx((256.0, 256.0 + 1400 * 1.5 / 14.8), abs=1e-3)
+    assert neck_in(AT_REST) == pytest.approx((256.0, 256.0 + 1400 * 1.5 / 14.8), abs=1e-3)
 
 
 @pytest.mark.parametrize(("x", "y"), [(0.002, 0.0), (0.05, -0.02), (0.2, -0.1), (0.0, 0.6)])
@@ -166,7 +166,7 @@ def test_a_torso_that_has_not_moved_stays():
 
 
 def test_hair_on_the_shoulders_belongs_to_the_torso_and_hair_above_them_does_not():
-    _, row = neck_of_source(AT_REST)
+    _, row = neck_in(AT_REST)
     labels = torch.full((512, 512), int(Label.HAIR), dtype=torch.uint8)
     body = torch.full((512, 512), int(Label.CLOTHES), dtype=torch.uint8)
     hair, clothes = (follow_weight(each, AT_REST) for each in (labels, body))
@@ -191,7 +191,7 @@ def test_a_following_torso_opens_no_border(portrait, camera):
 def test_a_following_torso_takes_the_neck_along(portrait):
     empty = rendering(torch.zeros(1, 512, 512))
     camera = moved(x=0.3)
-    (x, y), (shift, _) = neck_of_source(AT_REST), torso_shift(AT_REST, camera)
+    (x, y), (shift, _) = neck_in(AT_REST), torso_shift(AT_REST, camera)
     followed = composite(portrait, empty, camera, "follow")
     column, row, step = round(x + shift), round(y), round(shift)
     assert step > 20

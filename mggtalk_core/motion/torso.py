@@ -31,15 +31,15 @@ _BODY = (int(Label.BODY), int(Label.CLOTHES))
 """What belongs to the torso in `Portrait.labels`; below the neck, hair does as well."""
 
 
-def neck_of_source(source: Camera) -> tuple[float, float]:
-    """Return where the source picture has the neck (x, y), in pixels."""
-    x, y, _ = source.to("cpu").project(torch.tensor([NECK]))[0].tolist()
+def neck_in(camera: Camera) -> tuple[float, float]:
+    """Return where a camera sees the neck (x, y), in pixels."""
+    x, y, _ = camera.to("cpu").project(torch.tensor([NECK]))[0].tolist()
     return x, y
 
 
 def torso_shift(source: Camera, frame: Camera) -> tuple[float, float]:
     """Return how far the torso moves (x, y) with the head of a frame, in pixels, where it follows all the way."""
-    before, after = neck_of_source(source), neck_of_source(frame)
+    before, after = neck_in(source), neck_in(frame)
     across, down = after[0] - before[0], after[1] - before[1]
     length = max(math.hypot(across, down), 1e-9)
     kept = _LONGEST * math.tanh(length / _LONGEST)
@@ -51,7 +51,7 @@ def follow_weight(labels: UInt8[Tensor, "512 512"], source: Camera) -> Float[np.
     """Return how much of that each pixel takes: 1 at the neck, 0 at the border and in the background."""
     import cv2
 
-    neck, (height, width) = neck_of_source(source), labels.shape
+    neck, (height, width) = neck_in(source), labels.shape
     x, y = np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32)[:, None] + 0.5
     kinds = labels.cpu().numpy()
     body = np.isin(kinds, _BODY) | ((kinds == int(Label.HAIR)) & (y > neck[1]))
