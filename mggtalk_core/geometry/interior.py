@@ -14,7 +14,7 @@ from ..head.parts import Part
 from ..record import Record
 from .silhouette import tucked_in
 from .surface import Surface
-from .teeth import upper_jaw
+from .teeth import behind_seen_mouth, upper_jaw
 from .thickness import thickness
 
 SPACING: dict[Part, float] = {
@@ -83,11 +83,11 @@ def hidden_points(surface: Surface, model: HeadModel) -> HiddenPoints:
     # The neck's flare and the shoulders do not belong to the head: there nothing is moved, only dropped.
     on_head = (part[backing[0]] == int(Part.FACE)) | (positions[:, 1] > SKULL_BOTTOM)
     keep = behind & (tucked.shift < torch.where(on_head, TUCK, 1.0))
-    triangle = torch.cat((inner[0], backing[0][keep]))
-    barycentric = torch.cat((inner[1], backing[1][keep]))
     sunk = _on_surface(*inner, vertices, model) - vertices.new_tensor((0.0, 0.0, INNER_INSET))
     sunk[:, 1] -= LOWER_DROP * _lower_row(model)[inner[0]]
-    positions = torch.cat((sunk, positions[keep]))
+    triangle = torch.cat((inner[0], backing[0][keep]))
+    barycentric = torch.cat((inner[1], backing[1][keep]))
+    positions = torch.cat((behind_seen_mouth(sunk, surface, model), positions[keep]))
     return HiddenPoints(positions, triangle, barycentric, len(inner[0]))
 
 

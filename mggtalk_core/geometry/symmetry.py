@@ -15,7 +15,7 @@ from .mirror_plane import MirrorPlane, mirror_plane
 from .points import HeadPoints, Label
 from .silhouette import in_view, silhouette, tucked_in
 from .surface import Surface
-from .teeth import with_seen_teeth
+from .teeth import with_seen_mouth
 from .voxel import Occlusion, voxel_filter
 
 OPAQUE = 0.8
@@ -57,7 +57,7 @@ def symmetric_geometry(
         InputError: a mask of another size, or a setting that `voxel_filter` refuses.
 
     """
-    surface = with_seen_teeth(surface, model)
+    surface = with_seen_mouth(surface, model)
     rows, columns = torch.nonzero(surface.mask, as_tuple=True)
     visible = surface.position_map[:, rows, columns].T
     source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)

@@ -1,4 +1,4 @@
-"""What the picture shows between the lips: a bright pixel belongs to the upper row of teeth, a lip to itself."""
+"""What moves with the skull and what with the jaw, of what the picture shows between the lips."""
 
 from __future__ import annotations
 
@@ -12,69 +12,121 @@ from torch import Tensor
 from ..head.model import HeadModel
 from ..head.parts import Part
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
+from .mouth_view import CORNERS, Inside, seen_inside
+from .silhouette import in_view
 from .surface import Surface
 
-BRIGHT = 0.62
-"""Darkest channel of a tooth over the brightness of the face: lips and tongue are redder, the cavity is darker."""
-DIM = 0.6
-"""Brightness of the cavity over that of the lips, at most: what is brighter and no tooth is a lip."""
-LIPS = ((0, 13), (37, 82), (267, 312), (17, 14), (84, 87), (314, 317))
-"""Landmarks on the outer and the inner rim of a lip; between them lies its middle."""
 NARROW = 0.06
 """A lip reaches so far over the model's mouth, at most, relative to the mouth's width."""
-CORNERS = (61, 291)
 RIGID = 1e-3
-"""Teeth that an open jaw moves by less than this, in units of 10 cm, are the upper row."""
+"""What an open jaw moves by less than this, in units of 10 cm, belongs to the skull."""
+BEFORE = 0.01
+"""How far the upper row that the picture shows lies before the model's, units of 10 cm."""
+DEEPEST = 0.12
+"""How far behind the front teeth what the picture shows of a row may lie."""
+CLEARANCE = 0.004
+"""How far behind what the picture shows the model's mouth begins."""
+STEP = 0.03
+"""Width of the columns that a row of teeth is cut into, units of 10 cm."""
+MOUTH = (Part.TEETH, Part.GUMS, Part.TONGUE, Part.MOUTH_SOCKET)
 
 
-def with_seen_teeth(surface: Surface, model: HeadModel) -> Surface:
-    """Return the surface with bright pixels inside the mouth assigned to the nearest upper tooth, lips to the skin.
+def with_seen_mouth(surface: Surface, model: HeadModel) -> Surface:
+    """Return the surface with every pixel between the lips on the row of teeth or the gums that carry it.
 
-    The model's rows of teeth seldom lie where the person's do, and a smile shows the upper row: left on the lower row
-    or the tongue, its pixels would travel down with the jaw. A model whose mouth is open a little wider than the
-    person's shows teeth where the picture shows lips: left there, spots of lip would stay on the teeth.
+    The model's rows of teeth seldom lie where the person's do: as the model has them, a smile's pixels would be torn
+    between skull, jaw and tongue. All of them lie where the fronts of the model's rows are, the upper one before the
+    lower, as in a bite. Lips that the model takes for its mouth are skin.
     """
-    surface = _with_lips_on_skin(surface, model)
-    rows, columns = torch.nonzero(_mouth_pixels(surface, model) & _bright(surface), as_tuple=True)
-    upper = upper_teeth(model)
-    if not len(rows) or not len(upper):
-        return surface
+    inside = seen_inside(surface.portrait)
+    hidden = (inside > 0) & surface.mask
+    surface = _with_lips_on_skin(surface, model, _on_parts(surface, model, *MOUTH) & ~hidden)
     fit = surface.fit
     vertices = model.vertices(fit.identity, fit.beta_s, fit.gaze) + fit.offsets
-    centers = fit.camera.project(vertices[model.triangles[upper]].mean(dim=1))[:, :2]
-    nearest = _nearest(torch.stack((columns, rows), dim=1) + 0.5, centers)
+    centers, upper = vertices[model.triangles].mean(dim=1), upper_jaw(model)
+    teeth, gums = (_triangles(model, part) for part in (Part.TEETH, Part.GUMS))
+    for kind, front, before, carrier in (
+        (Inside.UPPER_ROW, teeth[upper[teeth]], BEFORE, teeth[upper[teeth]]),
+        (Inside.LOWER_ROW, teeth[~upper[teeth]], BEFORE / 2, teeth[~upper[teeth]]),
+        (Inside.CAVITY, teeth[~upper[teeth]], BEFORE / 2, gums[~upper[gums]]),
+        (Inside.SLIT, teeth[upper[teeth]], BEFORE, gums[upper[gums]]),
+    ):
+        pixels = torch.nonzero(hidden & (inside == int(kind)))
+        if len(pixels) and len(front) and len(carrier):
+            surface = _laid_before(surface, centers[front], pixels, before)
+            surface = _carried_by(surface, centers, pixels, carrier)
+    return surface
+
+
+def behind_seen_mouth(positions: Float[Tensor, "k 3"], surface: Surface, model: HeadModel) -> Float[Tensor, "k 3"]:
+    """Return points of the model's mouth behind what the picture shows in their place."""
+    camera = surface.fit.camera
+    pixels, row, column, in_picture = in_view(positions, camera)
+    shown = in_picture & _on_parts(surface, model, *MOUTH)[row, column]
+    depth = torch.maximum(pixels[:, 2], surface.depth[row, column] + CLEARANCE)
+    behind = camera.unproject(pixels[:, :2], depth)
+    return torch.where((shown & (depth > pixels[:, 2]))[:, None], behind, positions)
+
+
+def _laid_before(surface: Surface, centers: Float[Tensor, "k 3"], pixels: Int[Tensor, "p 2"], before: float) -> Surface:
+    """Put pixels (row, column) at the depth of the foremost of some places as far to the side as they are.
+
+    The ends of a row lie far back: seen from the side they would come out beside the mouth, so they are drawn forward.
+    """
+    rows, columns = pixels.unbind(-1)
+    camera, front = surface.fit.camera, centers[_front(centers)]
+    front[:, 2] = front[:, 2].clamp(min=float(front[:, 2].amax()) - DEEPEST)
+    nearest = front[_nearest(surface.position_map[:1, rows, columns].T, front[:, :1])]
+    depth, position_map = surface.depth.clone(), surface.position_map.clone()
+    depth[rows, columns] = camera.to_camera(nearest)[:, 2] - before
+    position_map[:, rows, columns] = camera.unproject(pixels.flip(-1) + 0.5, depth[rows, columns]).T
+    return replace(surface, depth=depth, position_map=position_map)
+
+
+def _carried_by(
+    surface: Surface, centers: Float[Tensor, "t 3"], pixels: Int[Tensor, "p 2"], triangles: Int[Tensor, "k"]
+) -> Surface:
+    """Put pixels (row, column) on the foremost of some triangles, as far to the side as they are.
+
+    Taken from all over a row, neighbours would move apart: the jaw turns about the ears, and carries what is farther
+    from them farther.
+    """
+    rows, columns = pixels.unbind(-1)
+    front = triangles[_front(centers[triangles])]
+    nearest = front[_nearest(surface.position_map[:1, rows, columns].T, centers[front, :1])]
     triangle, barycentric = surface.triangle.clone(), surface.barycentric.clone()
-    triangle[rows, columns] = upper[nearest].to(triangle.dtype)
+    triangle[rows, columns] = nearest.to(triangle.dtype)
     barycentric[:, rows, columns] = 1.0 / 3.0
     return replace(surface, triangle=triangle, barycentric=barycentric)
 
 
-def _with_lips_on_skin(surface: Surface, model: HeadModel) -> Surface:
-    brightness, limit = surface.portrait.crop.mean(dim=0), DIM * _lip_brightness(surface)
-    wrong = torch.nonzero(_mouth_pixels(surface, model) & ~_bright(surface) & (brightness > limit))
-    skin = torch.nonzero(_shows(surface, model, Part.FACE))
-    if not len(wrong) or not len(skin):
+def _front(centers: Float[Tensor, "k 3"]) -> Int[Tensor, "b"]:
+    """Return which of some places are the foremost in their step of canonical x."""
+    forwards = centers[:, 2].argsort()
+    steps, step = torch.unique(torch.floor(centers[forwards, 0] / STEP).long(), return_inverse=True)
+    front = torch.zeros_like(steps)
+    for index in range(len(steps)):
+        front[index] = forwards[step == index][-1]
+    return front
+
+
+def _with_lips_on_skin(surface: Surface, model: HeadModel, wrong: Bool[Tensor, "512 512"]) -> Surface:
+    """Put pixels that show a lip on the nearest skin."""
+    here, skin = torch.nonzero(wrong), torch.nonzero(_on_parts(surface, model, Part.FACE))
+    if not len(here) or not len(skin):
         return surface
-    nearest = skin[_nearest(wrong, skin)]
+    there = skin[_nearest(here, skin)]
     corners = surface.portrait.landmarks[list(CORNERS), :2]
-    close = (nearest - wrong).double().norm(dim=1) < NARROW * float((corners[0] - corners[1]).norm())
-    here, there = wrong[close].unbind(-1), nearest[close].unbind(-1)
+    close = (there - here).double().norm(dim=1) < NARROW * float((corners[0] - corners[1]).norm())
+    here, there = here[close].unbind(-1), there[close].unbind(-1)
     triangle, barycentric = surface.triangle.clone(), surface.barycentric.clone()
     triangle[here] = surface.triangle[there]
     barycentric[:, here[0], here[1]] = surface.barycentric[:, there[0], there[1]]
     return replace(surface, triangle=triangle, barycentric=barycentric)
 
 
-def _lip_brightness(surface: Surface) -> Float[Tensor, ""]:
-    landmarks = surface.portrait.landmarks[:, :2]
-    column, row = torch.stack([landmarks[list(pair)].mean(dim=0) for pair in LIPS]).long().clamp(0, 511).unbind(-1)
-    return surface.portrait.crop[:, row, column].mean(dim=0).median()
-
-
-def upper_teeth(model: HeadModel) -> Int[Tensor, "k"]:
-    """Return the triangles of the upper teeth."""
-    teeth = model.parts[model.triangles[:, 0]] == int(Part.TEETH)
-    return torch.nonzero(teeth & upper_jaw(model)).squeeze(-1)
+def _triangles(model: HeadModel, part: Part) -> Int[Tensor, "k"]:
+    return torch.nonzero(model.parts[model.triangles[:, 0]] == int(part)).squeeze(-1)
 
 
 def upper_jaw(model: HeadModel) -> Bool[Tensor, "t"]:
@@ -83,22 +135,11 @@ def upper_jaw(model: HeadModel) -> Bool[Tensor, "t"]:
     return still[model.triangles].all(dim=1)
 
 
-def _mouth_pixels(surface: Surface, model: HeadModel) -> Bool[Tensor, "512 512"]:
-    return _shows(surface, model, Part.TEETH, Part.GUMS, Part.TONGUE, Part.MOUTH_SOCKET)
-
-
-def _shows(surface: Surface, model: HeadModel, *parts: Part) -> Bool[Tensor, "512 512"]:
+def _on_parts(surface: Surface, model: HeadModel, *parts: Part) -> Bool[Tensor, "512 512"]:
     """Return the pixels that lie on one of the model's parts."""
     part = model.parts[model.triangles[surface.triangle.clamp(min=0).long(), 0]]
     inside = torch.stack([part == int(each) for each in parts]).any(dim=0)
     return inside & (surface.triangle >= 0) & surface.mask
-
-
-def _bright(surface: Surface) -> Bool[Tensor, "512 512"]:
-    """Return the pixels whose darkest channel comes near the brightness of the face."""
-    crop, landmarks = surface.portrait.crop, surface.portrait.landmarks[:468, :2].long().clamp(0, 511)
-    face = crop[:, landmarks[:, 1], landmarks[:, 0]].mean(dim=0)
-    return crop.amin(dim=0) > BRIGHT * torch.quantile(face, 0.75)
 
 
 def _nearest(pixels: Float[Tensor, "k 2"], centers: Float[Tensor, "m 2"]) -> Int[Tensor, "k"]:
