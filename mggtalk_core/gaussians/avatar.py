@@ -22,6 +22,7 @@ from ..record import Record
 from .aperture import Aperture, aperture_of
 from .colours import point_colours
 from .discs import Discs, discs_on
+from .gap import Gap, gap_of
 from .gaussians import SH_C0
 from .grazing import Grazing, grazing_of
 from .inner import is_mouth, part_of
@@ -41,9 +42,11 @@ PROBES: tuple[dict[str, float], ...] = (
 """Expressions that open lips and lids: pixels that they part are not neighbours."""
 LID_MARGIN, LIP_MARGIN = 0.012, 0.04
 LIP_SLOPE = 2.0
+SEEN_MARGIN, SEEN_SLOPE = 0.015, 0.6
+"""The same for what the picture shows between the lips, which lies not so deep that a lip would cover it in time."""
 EDGE_SOFTNESS = 0.012
-CHEEK_REACH = 0.6
-"""How far from the middle of the lips the inside of the cheeks can be seen, units."""
+CHEEK_REACH, THROAT = 0.6, 0.45
+"""How far from the middle of the lips the inside of the cheeks is seen, and how far behind the lips all else, units."""
 NOSE_CLEARANCE = 0.05
 """The nostrils begin farther than this above the lips, units."""
 CHIN_CLEARANCE = 0.15
@@ -61,6 +64,8 @@ class Avatar(Record):
     apertures: tuple[Aperture, ...]
     behind: tuple[Int[Tensor, "k"], ...]
     """For each aperture the rows of the points that show only through it."""
+    gap: Gap
+    """What a mouth shows of itself only as it was opened in the picture."""
     mirror: Mirror
     """What made the mirrored points of the visible ones."""
     grazing: Grazing
@@ -104,6 +109,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         discs=discs_on(points.triangle[seen:], binding.model.triangles, binding.rest),
         apertures=apertures,
         behind=behind,
+        gap=gap_of(points, part, apertures[-1], binding.rest),
         mirror=mirror,
         grazing=_grazing(portrait, points, part, bare, tangents.pixel, mirror),
         rims=rims_of(portrait, points, colours),
@@ -139,13 +145,18 @@ def _off_ears(points: HeadPoints, part: Int[Tensor, "n"], model: HeadModel) -> B
 
 
 def _cheeks(points: HeadPoints, binding: Binding) -> Int[Tensor, "k"]:
-    """Return the backing around the mouth, between nose and chin, whose own folds must keep their colour."""
+    """Return the backing that an open mouth may show from within: around the mouth, and behind it.
+
+    Nose and chin lie around it as well, whose own folds must keep their colour.
+    """
     lips = binding.rest[binding.model.inner_lip]
     rows = points.with_label(Label.BACKING)
     place = points.positions[rows]
     near = (place - lips.mean(dim=0)).norm(dim=-1) < CHEEK_REACH
-    level = (place[:, 1] < lips[:, 1].amax() + NOSE_CLEARANCE) & (place[:, 1] > lips[:, 1].amin() - CHIN_CLEARANCE)
-    return rows[near & level]
+    below_nose = place[:, 1] < lips[:, 1].amax() + NOSE_CLEARANCE
+    above_chin = place[:, 1] > lips[:, 1].amin() - CHIN_CLEARANCE
+    behind = place[:, 2] < lips[:, 2].amax() - THROAT
+    return rows[below_nose & (near & above_chin | behind)]
 
 
 def _tangents(points: HeadPoints, binding: Binding, part: Int[Tensor, "n"]) -> Tangents:
@@ -173,8 +184,13 @@ def _apertures(
     wide = torch.zeros_like(fit.beta_s)
     wide[BLENDSHAPE_INDEX["jawOpen"]] = 0.5  # lips that touch have no upper and lower half to tell apart
     opened = model_vertices(model, fit, wide, torch.zeros_like(fit.gaze))
-    lid = (LID_MARGIN, 0.0)
-    loops = ((model.eyelid_left, *lid), (model.eyelid_right, *lid), (model.inner_lip, LIP_MARGIN, LIP_SLOPE))
-    masks = (part == Part.EYE_LEFT, part == Part.EYE_RIGHT, is_mouth(part))
-    apertures = tuple(aperture_of(loop, opened, margin, slope, EDGE_SOFTNESS) for loop, margin, slope in loops)
-    return apertures, tuple(torch.nonzero(mask).squeeze(-1) for mask in masks)
+    seen = torch.arange(len(part), device=part.device) < points.visible_count
+    lid, mouth = (LID_MARGIN, 0.0), is_mouth(part)
+    openings = (
+        (model.eyelid_left, lid, part == Part.EYE_LEFT),
+        (model.eyelid_right, lid, part == Part.EYE_RIGHT),
+        (model.inner_lip, (LIP_MARGIN, LIP_SLOPE), mouth & ~seen),
+        (model.inner_lip, (SEEN_MARGIN, SEEN_SLOPE), mouth & seen),
+    )
+    apertures = tuple(aperture_of(loop, opened, *numbers, EDGE_SOFTNESS) for loop, numbers, _ in openings)
+    return apertures, tuple(torch.nonzero(mask).squeeze(-1) for *_, mask in openings)

@@ -7,13 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..geometry.points import HeadPoints, Label
+from ..geometry.silhouette import in_view
 from ..head.model import HeadModel
 from ..head.parts import Part
 from ..media.fill import fill
 from ..motion.deform import Binding
 from ..portrait.portrait import CROP_SIZE, Portrait
 from ..smoothstep import smoothstep
-from .inner import eyeball_angle, eyeball_profile, inner_colours, profile_colours
+from .inner import eyeball_angle, eyeball_profile, inner_colours, is_mouth, profile_colours
 from .levels import behind_hair, below_hair_level, is_hair
 from .skin import sample_picture, skin_of
 
@@ -21,6 +22,10 @@ LARGEST_OPACITY = 0.98
 """Rasterisers stop before a splat that would leave almost no light: one of opacity 1 would stop them too early."""
 INTERIOR_OPACITY = 0.97
 BACKING_OPACITY = 0.95
+FEWEST_TEETH = 60
+"""Pixels of teeth that tell the colour of the rest."""
+INSIDE_LIPS = (0.5, 0.32, 0.32)
+"""What is left of red, green and blue on the inner side of a lip."""
 FADE = (-0.05, 0.1)
 """Face heights below the level of the torso's own hair between which what hair hides or mirrors fades out.
 
@@ -47,13 +52,35 @@ def point_colours(
     colours[count:seen] = (colours[twin] * across[twin]).clamp(max=1.0)
     opacities[count:seen] = opacities[twin]
     outer = (model.parts == Part.FACE) | (model.parts == Part.SCALP)
-    vertex = torch.where(outer[:, None], skin.colours, inner_colours(model, binding.rest, light))
+    inner = inner_colours(model, binding.rest, light, _seen_teeth(colours[:count], part[:count]))
+    vertex = torch.where(outer[:, None], skin.colours, inner)
     corners = vertex[model.triangles[points.triangle[seen:].long()]]
     colours[seen:] = (corners * points.barycentric[seen:, :, None]).sum(dim=1)
     opacities[points.labels == int(Label.BACKING)] = BACKING_OPACITY
+    rows = _inside_lips(points, part)
+    colours[rows] *= colours.new_tensor(INSIDE_LIPS)
     opacities[count:] *= _above_torso(portrait, points)[count:]
     _paint_eyeballs(colours, points, binding, part, light)
     return colours, opacities
+
+
+def _seen_teeth(colours: Float[Tensor, "f 3"], part: Int[Tensor, "f"]) -> Float[Tensor, "3"] | None:
+    """Return the colour of the teeth that the picture shows: the median of their paler half, without gaps and gums."""
+    teeth = colours[part == Part.TEETH]
+    if len(teeth) < FEWEST_TEETH:
+        return None
+    least = teeth.amin(dim=1)
+    return teeth[least >= least.median()].median(dim=0).values
+
+
+def _inside_lips(points: HeadPoints, part: Int[Tensor, "n"]) -> Int[Tensor, "k"]:
+    """Return the backing that lies behind what the picture shows between the lips: it is their inner side."""
+    column, row = points.pixel[is_mouth(part[: points.visible_count])].long().unbind(-1)
+    opening = torch.zeros(CROP_SIZE, CROP_SIZE, dtype=torch.bool, device=part.device)
+    opening[row, column] = True
+    rows = points.with_label(Label.BACKING)
+    view = in_view(points.positions[rows], points.fit.camera)
+    return rows[view.in_picture & opening[view.row, view.column]]
 
 
 def _above_torso(portrait: Portrait, points: HeadPoints) -> Float[Tensor, "n"]:

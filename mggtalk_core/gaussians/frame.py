@@ -96,6 +96,7 @@ def _shown(
     factor[: avatar.seen_count] = whole
     for aperture, rows in zip(avatar.apertures, avatar.behind, strict=True):
         factor[rows] = aperture(vertices, positions[rows])
+    avatar.gap.fade(factor, vertices)
     return factor
 
 

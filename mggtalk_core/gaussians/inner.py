@@ -37,7 +37,10 @@ IRIS_ANGLE = 0.5
 
 
 def inner_colours(
-    model: HeadModel, rest: Float[Tensor, "vertices 3"], light: Float[Tensor, "3"]
+    model: HeadModel,
+    rest: Float[Tensor, "vertices 3"],
+    light: Float[Tensor, "3"],
+    teeth: Float[Tensor, "3"] | None = None,
 ) -> Float[Tensor, "vertices 3"]:
     """Return vertex colours of mouth and eye sockets under the light that falls on the face.
 
@@ -45,6 +48,7 @@ def inner_colours(
         model: The head model.
         rest: Its vertices at the source expression, canonical.
         light: Bright skin colour of the face; its tint and brightness stand for the light.
+        teeth: Colour of the front teeth in that light, where the picture shows them.
     """
     brightness = light.mean()
     tint = (light / brightness.clamp(min=1e-3)) ** 0.5
@@ -57,7 +61,8 @@ def inner_colours(
             shade = 1.0 if floor is None else _cavity_shade(rest[rows], rest[model.inner_lip], floor)
             base = rest.new_tensor(albedo)
             base = base.mean() + colourful * (base - base.mean())
-            colours[rows] = (base * tint * brightness * 1.25)[None] * shade
+            lit = base * tint * brightness * 1.25 if teeth is None or part != Part.TEETH else teeth
+            colours[rows] = lit[None] * shade
     return colours.clamp(0.0, 1.0)
 
 
