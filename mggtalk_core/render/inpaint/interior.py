@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from ...smoothstep import smoothstep
 from .guide import CHANNELS, SOURCE_CHANNELS
@@ -25,18 +26,22 @@ SHOWN = (0.005, 0.01)
 """Share of the patch that teeth take in the source from which the bound holds at all, and in full."""
 WIDE = (0.02, 0.04)
 """Share of the patch that the inside takes from which the mouth counts as opened wide at all, and in full."""
+SHADE = (0.4, 0.65)
+"""Brightness over the median of the patch below which teeth lie in the shade, and from which they do not."""
 WINDOW = 3
 """Cells of the guide along an edge of the window that everything is averaged over."""
 _PALE = np.array([1.0 / 3.0 - REDNESS, 1.0 / 3.0 + REDNESS / 2.0, 1.0 / 3.0 + REDNESS / 2.0], np.float32)
-_SOCKET, _SOFT = CHANNELS.index("socket"), CHANNELS.index("soft")
+_SOCKET, _SOFT, _TEETH = (CHANNELS.index(name) for name in ("socket", "soft", "teeth"))
 _SOURCE_TEETH = len(CHANNELS) + SOURCE_CHANNELS.index(CHANNELS.index("teeth"))
 
 
-def kept_dark(delta: Float[np.ndarray, "h w 3"], guide: Float[Tensor, "15 h2 w2"]) -> Float[np.ndarray, "h w 3"]:
-    """Return the change of a mouth's patch, made smaller where it would turn the inside pale; ``guide``: `Patch`'s."""
+def kept_dark(
+    delta: Float[np.ndarray, "h w 3"], guide: Float[Tensor, "15 h2 w2"], composite: Float[Tensor, "3 h w"]
+) -> Float[np.ndarray, "h w 3"]:
+    """Return the change of a mouth's patch, made smaller where it would turn the inside pale; see `Patch`."""
     import cv2
 
-    inside = (guide[_SOCKET] + guide[_SOFT]).clamp(max=1.0).numpy()
+    inside = (guide[_SOCKET] + guide[_SOFT] + guide[_TEETH] * _in_shadow(composite, guide)).clamp(max=1.0).numpy()
     shown, wide = (np.float64(each) for each in (guide[_SOURCE_TEETH].mean(), inside.mean()))
     strength = float(smoothstep(shown, *SHOWN) * smoothstep(wide, *WIDE))
     if strength == 0.0:
@@ -49,3 +54,9 @@ def kept_dark(delta: Float[np.ndarray, "h w 3"], guide: Float[Tensor, "15 h2 w2"
         return delta
     share = cv2.resize(1.0 - held, delta.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return delta * cv2.merge([share] * 3)  # several times as fast as to broadcast
+
+
+def _in_shadow(composite: Float[Tensor, "3 h w"], guide: Float[Tensor, "15 h2 w2"]) -> Float[Tensor, "h2 w2"]:
+    """Return 1 where the frame is so dark beside the face that teeth lie in the shade there, 0 where it is not."""
+    brightness = adaptive_avg_pool2d(composite[None], guide.shape[-2:])[0].mean(dim=0)
+    return 1.0 - smoothstep(brightness / brightness.median().clamp(min=1e-3), *SHADE)

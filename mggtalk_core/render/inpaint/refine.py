@@ -172,7 +172,11 @@ class Refiner:
         network, patches = self._networks[part], [patch for _, patch, _ in seen]
         deltas = patch_changes(network, patches) if self._fast else self._plain_changes(network, patches)
         for (place, patch, share), delta in zip(seen, deltas, strict=True):
-            held = kept_dark(delta, patch.guide) if patch.lids is None else bounded_beside(delta, patch.lids)
+            held = (
+                kept_dark(delta, patch.guide, patch.composite)
+                if patch.lids is None
+                else bounded_beside(delta, patch.lids)
+            )
             paste(change, place, patch.to_patch, held, share, cover)
 
     def _plain_changes(self, network: nn.Module, patches: list[Patch]) -> list[Float[np.ndarray, "h w 3"]]:
