@@ -119,8 +119,8 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="4d41cce85b21461f4bbce8b7cbdf1de569522f1d080f67c63fb0b77d45f54578",
-        size=5_052_888,
+        sha256="b32983880d6155cf329ab123f4d1b2e7ad664a0a6bf13a917157f00f9e1e56dd",
+        size=5_052_896,
     ),
     Weight(
         name="refine.safetensors",
