@@ -32,9 +32,9 @@ class Aperture(Record):
         upper, lower = vertices[self.upper], vertices[self.lower]
         return (self._compiled if loops_may(vertices, points) else self._plain)(upper, lower, points)
 
-    def height(self, vertices: Float[Tensor, "vertices 3"]) -> float:
-        """Return the mean distance of the upper contour from the lower one."""
-        return float(vertices[self.upper, 1].mean() - vertices[self.lower, 1].mean())
+    def height(self, vertices: Float[Tensor, "vertices 3"]) -> Float[Tensor, ""]:
+        """Return how far the upper contour lies above the lower one in the mean."""
+        return vertices[self.upper, 1].mean() - vertices[self.lower, 1].mean()
 
     def _compiled(
         self, upper: Float[Tensor, "u 3"], lower: Float[Tensor, "l 3"], points: Float[Tensor, "k 3"]

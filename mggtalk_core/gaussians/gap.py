@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -34,8 +33,7 @@ class Gap(Record):
 
     def fade(self, shown: Float[Tensor, "n"], vertices: Float[Tensor, "vertices 3"]) -> None:
         """Multiply what is ``shown`` of every point by what is left of it, in place."""
-        growth = np.float64(self.lips.height(vertices) - self.rest)
-        torn = float(smoothstep(growth, *TORN))
+        torn = smoothstep(self.lips.height(vertices) - self.rest, *TORN)
         shown[self.seen] *= 1.0 - torn
         shown[self.instead] *= torn
 
@@ -49,4 +47,4 @@ def gap_of(points: HeadPoints, part: Int[Tensor, "n"], lips: Aperture, rest: Flo
     column, row = points.pixel[seen].long().unbind(-1)
     opening[row, column] = True
     view = in_view(points.positions[teeth], camera)
-    return Gap(lips, seen, teeth[view.in_picture & opening[view.row, view.column]], lips.height(rest))
+    return Gap(lips, seen, teeth[view.in_picture & opening[view.row, view.column]], float(lips.height(rest)))
