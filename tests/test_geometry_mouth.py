@@ -9,8 +9,8 @@ import torch
 
 from mggtalk_core.geometry.mouth_view import CORNERS, INNER_LIPS, LIPS, SKIN, Inside, seen_inside
 from mggtalk_core.geometry.reconstruct import reconstruct_surface
-from mggtalk_core.geometry.teeth import CLEARANCE, MOUTH, behind_seen_mouth, upper_jaw, with_seen_mouth
-from mggtalk_core.head.parts import Part
+from mggtalk_core.geometry.teeth import CLEARANCE, behind_seen_mouth, upper_jaw, with_seen_mouth
+from mggtalk_core.head.parts import MOUTH, Part
 from mggtalk_core.motion.deform import model_vertices
 from mggtalk_core.portrait.portrait import Portrait
 from tests.head_samples import expression, model_head

@@ -184,7 +184,7 @@ def _apertures(
     wide = torch.zeros_like(fit.beta_s)
     wide[BLENDSHAPE_INDEX["jawOpen"]] = 0.5  # lips that touch have no upper and lower half to tell apart
     opened = model_vertices(model, fit, wide, torch.zeros_like(fit.gaze))
-    seen = torch.arange(len(part), device=part.device) < points.visible_count
+    seen = points.labels == int(Label.VISIBLE)
     lid, mouth = (LID_MARGIN, 0.0), is_mouth(part)
     openings = (
         (model.eyelid_left, lid, part == Part.EYE_LEFT),

@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..geometry.points import HeadPoints, Label
-from ..geometry.silhouette import in_view
 from ..head.model import HeadModel
 from ..head.parts import Part
 from ..media.fill import fill
@@ -25,7 +24,7 @@ BACKING_OPACITY = 0.95
 FEWEST_TEETH = 60
 """Pixels of teeth that tell the colour of the rest."""
 INSIDE_LIPS = (0.5, 0.32, 0.32)
-"""What is left of red, green and blue on the inner side of a lip."""
+"""What is left of red, green and blue on the inner side of a lip: backing behind what is seen between the lips."""
 FADE = (-0.05, 0.1)
 """Face heights below the level of the torso's own hair between which what hair hides or mirrors fades out.
 
@@ -57,8 +56,8 @@ def point_colours(
     corners = vertex[model.triangles[points.triangle[seen:].long()]]
     colours[seen:] = (corners * points.barycentric[seen:, :, None]).sum(dim=1)
     opacities[points.labels == int(Label.BACKING)] = BACKING_OPACITY
-    rows = _inside_lips(points, part)
-    colours[rows] *= colours.new_tensor(INSIDE_LIPS)
+    inside_lips = points.behind(points.with_label(Label.BACKING), is_mouth(part[:count]))
+    colours[inside_lips] *= colours.new_tensor(INSIDE_LIPS)
     opacities[count:] *= _above_torso(portrait, points)[count:]
     _paint_eyeballs(colours, points, binding, part, light)
     return colours, opacities
@@ -71,16 +70,6 @@ def _seen_teeth(colours: Float[Tensor, "f 3"], part: Int[Tensor, "f"]) -> Float[
         return None
     least = teeth.amin(dim=1)
     return teeth[least >= least.median()].median(dim=0).values
-
-
-def _inside_lips(points: HeadPoints, part: Int[Tensor, "n"]) -> Int[Tensor, "k"]:
-    """Return the backing that lies behind what the picture shows between the lips: it is their inner side."""
-    column, row = points.pixel[is_mouth(part[: points.visible_count])].long().unbind(-1)
-    opening = torch.zeros(CROP_SIZE, CROP_SIZE, dtype=torch.bool, device=part.device)
-    opening[row, column] = True
-    rows = points.with_label(Label.BACKING)
-    view = in_view(points.positions[rows], points.fit.camera)
-    return rows[view.in_picture & opening[view.row, view.column]]
 
 
 def _above_torso(portrait: Portrait, points: HeadPoints) -> Float[Tensor, "n"]:

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..geometry.points import HeadPoints, Label
-from ..geometry.silhouette import in_view
 from ..head.parts import Part
 from ..record import Record
 from ..smoothstep import smoothstep
@@ -40,11 +39,6 @@ class Gap(Record):
 
 def gap_of(points: HeadPoints, part: Int[Tensor, "n"], lips: Aperture, rest: Float[Tensor, "vertices 3"]) -> Gap:
     """Find a mouth's gap; ``rest``: the head model's vertices at the source expression."""
-    seen = torch.nonzero(part[: points.visible_count] == Part.GUMS).squeeze(-1)
+    seen = part[: points.visible_count] == Part.GUMS
     teeth = torch.nonzero((part == Part.TEETH) & (points.labels == int(Label.INTERIOR))).squeeze(-1)
-    camera = points.fit.camera
-    opening = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=part.device)
-    column, row = points.pixel[seen].long().unbind(-1)
-    opening[row, column] = True
-    view = in_view(points.positions[teeth], camera)
-    return Gap(lips, seen, teeth[view.in_picture & opening[view.row, view.column]], float(lips.height(rest)))
+    return Gap(lips, torch.nonzero(seen).squeeze(-1), points.behind(teeth, seen), float(lips.height(rest)))

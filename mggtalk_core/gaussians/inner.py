@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..head.model import HeadModel
-from ..head.parts import Part
+from ..head.parts import MOUTH, Part
 
 BASE_COLOURS: dict[Part, tuple[float, float, float]] = {
     Part.MOUTH_SOCKET: (0.20, 0.07, 0.07),
@@ -124,4 +124,4 @@ def part_of(model: HeadModel, triangle: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
 
 def is_mouth(part: Int[Tensor, "n"]) -> Bool[Tensor, "n"]:
     """Tell which parts lie behind the lips."""
-    return (part == Part.MOUTH_SOCKET) | (part == Part.GUMS) | (part == Part.TEETH) | (part == Part.TONGUE)
+    return torch.isin(part, part.new_tensor([int(each) for each in MOUTH]))

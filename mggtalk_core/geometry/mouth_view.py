@@ -205,8 +205,8 @@ def _sort(
         return
     teeth = _teeth(crop, landmarks, opening, frame, face)
     inside = opening | teeth
-    upper, lower = _rows(teeth, inside, frame)
     top, bottom = _extent(inside, frame)
+    upper, lower = _rows(teeth, top, bottom, frame)
     wide = lower.any() or (bottom - top).max() > WIDE * frame.width
     found[inside] = Inside.CAVITY if wide else Inside.SLIT
     found[inside & (frame.height > _edge(_extent(lower, frame)[0], frame) - 0.5) | lower] = Inside.LOWER_ROW
@@ -214,10 +214,9 @@ def _sort(
 
 
 def _rows(
-    teeth: Bool[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"], frame: _Frame
+    teeth: Bool[np.ndarray, "h w"], top: Float[np.ndarray, "c"], bottom: Float[np.ndarray, "c"], frame: _Frame
 ) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """Tell the teeth of the upper row from those of the lower one."""
-    top, bottom = _extent(inside, frame)
+    """Tell the teeth of the upper row from those of the lower one; ``top`` and ``bottom`` are the opening's."""
     lower = np.zeros_like(teeth)
     for piece in _pieces(teeth, round(REACH * frame.width)):
         high, low = _extent(piece, frame)

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..head.head_fit import HeadFit
 from ..record import Record
 from .mirror_plane import MirrorPlane
+from .silhouette import in_view
 
 
 class Label(IntEnum):
@@ -65,3 +66,12 @@ class HeadPoints(Record):
     def with_label(self, label: Label) -> Int[Tensor, "k"]:
         """Return the rows of the points that carry ``label``."""
         return torch.nonzero(self.labels == int(label)).squeeze(-1)
+
+    def behind(self, rows: Int[Tensor, "k"], seen: Bool[Tensor, "f"]) -> Int[Tensor, "m"]:
+        """Return those of some points that lie, in the picture, in the place of one of the visible points ``seen``."""
+        camera = self.fit.camera
+        shown = torch.zeros(camera.height, camera.width, dtype=torch.bool, device=seen.device)
+        column, row = self.pixel[seen].long().unbind(-1)
+        shown[row, column] = True
+        view = in_view(self.positions[rows], camera)
+        return rows[view.in_picture & shown[view.row, view.column]]

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..head.model import HeadModel
-from ..head.parts import Part
+from ..head.parts import MOUTH, Part
 from ..portrait.blendshapes import BLENDSHAPE_INDEX
 from .mouth_view import CORNERS, Inside, seen_inside
 from .silhouette import in_view
@@ -28,7 +28,6 @@ CLEARANCE = 0.004
 """How far behind what the picture shows the model's mouth begins."""
 STEP = 0.03
 """Width of the columns that a row of teeth is cut into, units of 10 cm."""
-MOUTH = (Part.TEETH, Part.GUMS, Part.TONGUE, Part.MOUTH_SOCKET)
 
 
 def with_seen_mouth(surface: Surface, model: HeadModel) -> Surface:
@@ -44,17 +43,17 @@ def with_seen_mouth(surface: Surface, model: HeadModel) -> Surface:
     fit = surface.fit
     vertices = model.vertices(fit.identity, fit.beta_s, fit.gaze) + fit.offsets
     centers, upper = vertices[model.triangles].mean(dim=1), upper_jaw(model)
-    teeth, gums = (_triangles(model, part) for part in (Part.TEETH, Part.GUMS))
-    for kind, front, before, carrier in (
-        (Inside.UPPER_ROW, teeth[upper[teeth]], BEFORE, teeth[upper[teeth]]),
-        (Inside.LOWER_ROW, teeth[~upper[teeth]], BEFORE / 2, teeth[~upper[teeth]]),
-        (Inside.CAVITY, teeth[~upper[teeth]], BEFORE / 2, gums[~upper[gums]]),
-        (Inside.SLIT, teeth[upper[teeth]], BEFORE, gums[upper[gums]]),
+    part = model.parts[model.triangles[:, 0]]
+    for jaw, before, row, beside in (
+        (upper, BEFORE, Inside.UPPER_ROW, Inside.SLIT),
+        (~upper, BEFORE / 2, Inside.LOWER_ROW, Inside.CAVITY),
     ):
-        pixels = torch.nonzero(hidden & (inside == int(kind)))
-        if len(pixels) and len(front) and len(carrier):
-            surface = _laid_before(surface, centers[front], pixels, before)
-            surface = _carried_by(surface, centers, pixels, carrier)
+        teeth, gums = (torch.nonzero(jaw & (part == int(kind))).squeeze(-1) for kind in (Part.TEETH, Part.GUMS))
+        for kind, carrier in ((row, teeth), (beside, gums)):
+            pixels = torch.nonzero(hidden & (inside == int(kind)))
+            if len(pixels) and len(teeth) and len(carrier):
+                surface = _laid_before(surface, centers[teeth], pixels, before)
+                surface = _carried_by(surface, centers, pixels, carrier)
     return surface
 
 
@@ -123,10 +122,6 @@ def _with_lips_on_skin(surface: Surface, model: HeadModel, wrong: Bool[Tensor, "
     triangle[here] = surface.triangle[there]
     barycentric[:, here[0], here[1]] = surface.barycentric[:, there[0], there[1]]
     return replace(surface, triangle=triangle, barycentric=barycentric)
-
-
-def _triangles(model: HeadModel, part: Part) -> Int[Tensor, "k"]:
-    return torch.nonzero(model.parts[model.triangles[:, 0]] == int(part)).squeeze(-1)
 
 
 def upper_jaw(model: HeadModel) -> Bool[Tensor, "t"]:

@@ -20,5 +20,7 @@ class Part(IntEnum):
     EYE_RIGHT = 8
 
 
+MOUTH = (Part.MOUTH_SOCKET, Part.GUMS, Part.TEETH, Part.TONGUE)
+"""What lies behind the lips."""
 RIGID_PIECES = ((Part.TEETH, Part.GUMS), (Part.EYE_LEFT,), (Part.EYE_RIGHT,))
 """Parts that a correction of the head's shape moves as one piece."""

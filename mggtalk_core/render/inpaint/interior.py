@@ -41,9 +41,11 @@ def kept_dark(
     """Return the change of a mouth's patch, made smaller where it would turn the inside pale; see `Patch`."""
     import cv2
 
+    shown = smoothstep(np.float64(guide[_SOURCE_TEETH].mean()), *SHOWN)
+    if shown == 0.0:
+        return delta
     inside = (guide[_SOCKET] + guide[_SOFT] + guide[_TEETH] * _in_shadow(composite, guide)).clamp(max=1.0).numpy()
-    shown, wide = (np.float64(each) for each in (guide[_SOURCE_TEETH].mean(), inside.mean()))
-    strength = float(smoothstep(shown, *SHOWN) * smoothstep(wide, *WIDE))
+    strength = float(shown * smoothstep(np.float64(inside.mean()), *WIDE))
     if strength == 0.0:
         return delta
     window = (WINDOW, WINDOW)
