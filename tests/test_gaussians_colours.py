@@ -8,11 +8,15 @@ import torch
 from mggtalk_core.gaussians import skin
 from mggtalk_core.gaussians.colours import FADE, point_colours
 from mggtalk_core.gaussians.inner import (
+    CAVITY,
+    EXTINCTION,
+    INSIDE_LIPS,
     IRIS_ANGLE,
     PROFILE_BINS,
     PROFILE_STEP,
     eyeball_angle,
     eyeball_profile,
+    flesh,
     inner_colours,
     part_of,
     profile_colours,
@@ -299,3 +303,26 @@ def test_the_mouth_grows_darker_inwards_and_follows_the_light():
     assert torch.allclose(inner_colours(model, model.mean, 0.5 * LIT), 0.5 * colours, atol=1e-6)
     outside = is_skin(model)
     assert not colours[outside].any()
+
+
+def test_a_grey_face_has_a_grey_mouth():
+    model, plaster = load_head_model(), torch.full((3,), 0.6)
+    grey = inner_colours(model, model.mean, plaster)
+    assert grey.any() and torch.allclose(grey, grey[:, :1].expand(-1, 3), atol=1e-6)
+    for values in (CAVITY, INSIDE_LIPS):
+        assert torch.allclose(flesh(values, plaster), torch.tensor(values).mean().expand(3))
+        assert torch.equal(flesh(values, LIT), torch.tensor(values))
+        between = flesh(values, torch.tensor([0.8, 0.75, 0.7]))  # half of the saturation that counts in full
+        assert torch.allclose(between, 0.5 * (torch.tensor(values) + torch.tensor(values).mean()), atol=1e-6)
+
+
+def test_light_falls_by_the_same_share_for_every_step_behind_the_lips_and_grows_redder():
+    model = load_head_model()
+    colours, lips = inner_colours(model, model.mean, LIT), model.mean[model.inner_lip, 2].amax()
+    for part in (Part.MOUTH_SOCKET, Part.GUMS, Part.TONGUE):
+        rows = model.parts == int(part)
+        behind, each = (lips - model.mean[rows, 2]).clamp(min=0.0), colours[rows]
+        front = each[behind.argmin()] * torch.exp(behind.min() * torch.tensor(EXTINCTION))
+        assert torch.allclose(each, front * torch.exp(-behind[:, None] * torch.tensor(EXTINCTION)), atol=1e-5)
+        assert behind.max() > behind.min() + 0.1
+    assert EXTINCTION[0] < EXTINCTION[1] < EXTINCTION[2]

@@ -89,7 +89,7 @@ def test_hidden_teeth_have_the_colour_of_the_seen_ones(head):
     colours, _ = point_colours(made.portrait, made.points, made.binding, part)
     hidden = torch.nonzero((part == int(Part.TEETH)) & (made.points.labels == int(Label.INTERIOR))).squeeze(-1)
     brightest = colours[hidden][colours[hidden].sum(dim=1).argmax()]
-    assert torch.allclose(brightest / brightest.sum(), GOLD / GOLD.sum(), atol=1e-3)
+    assert torch.allclose(brightest / brightest.sum(), GOLD / GOLD.sum(), atol=0.02)  # light grows redder inwards
     assert len(teeth) > FEWEST_TEETH
     few = replace(made.points, triangle=made.points.triangle.clone())
     few.triangle[teeth[FEWEST_TEETH - 1 :]] = -1

@@ -20,12 +20,12 @@ from ..portrait.parsing import Label as Parsed
 from ..portrait.portrait import Portrait
 from ..record import Record
 from .aperture import Aperture, aperture_of
-from .colours import point_colours
+from .colours import face_light, point_colours
 from .discs import Discs, discs_on
 from .gap import Gap, gap_of
 from .gaussians import SH_C0
 from .grazing import Grazing, grazing_of
-from .inner import is_mouth, part_of
+from .inner import CAVITY, flesh, is_mouth, part_of
 from .mirror import Mirror
 from .neck import Neck, neck_of
 from .neighbours import Tangents, surface_tangents
@@ -76,6 +76,8 @@ class Avatar(Record):
     """What a far turn twists."""
     cheeks: Int[Tensor, "k"]
     """Rows of the backing beside the mouth, whose inner side shows when it opens."""
+    cavity: Float[Tensor, "3"]
+    """What is left there of red, green and blue."""
     colours: Float[Tensor, "g 3"]
     """Base colour of every Gaussian: points, then children."""
     opacities: Float[Tensor, "g"]
@@ -115,6 +117,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         rims=rims_of(portrait, points, colours),
         neck=neck_of(portrait, points),
         cheeks=_cheeks(points, binding),
+        cavity=flesh(CAVITY, face_light(portrait)),
         colours=torch.cat((colours, colours[:seen])),
         opacities=torch.cat((opacities, opacities[:seen])),
         labels=torch.cat((points.labels, child_label)),

@@ -13,7 +13,7 @@ from ..media.fill import fill
 from ..motion.deform import Binding
 from ..portrait.portrait import CROP_SIZE, Portrait
 from ..smoothstep import smoothstep
-from .inner import eyeball_angle, eyeball_profile, inner_colours, is_mouth, profile_colours
+from .inner import INSIDE_LIPS, eyeball_angle, eyeball_profile, flesh, inner_colours, is_mouth, profile_colours
 from .levels import behind_hair, below_hair_level, is_hair
 from .skin import sample_picture, skin_of
 
@@ -23,8 +23,6 @@ INTERIOR_OPACITY = 0.97
 BACKING_OPACITY = 0.95
 FEWEST_TEETH = 60
 """Pixels of teeth that tell the colour of the rest."""
-INSIDE_LIPS = (0.5, 0.32, 0.32)
-"""What is left of red, green and blue on the inner side of a lip: backing behind what is seen between the lips."""
 FADE = (-0.05, 0.1)
 """Face heights below the level of the torso's own hair between which what hair hides or mirrors fades out.
 
@@ -57,7 +55,7 @@ def point_colours(
     colours[seen:] = (corners * points.barycentric[seen:, :, None]).sum(dim=1)
     opacities[points.labels == int(Label.BACKING)] = BACKING_OPACITY
     inside_lips = points.behind(points.with_label(Label.BACKING), is_mouth(part[:count]))
-    colours[inside_lips] *= colours.new_tensor(INSIDE_LIPS)
+    colours[inside_lips] *= flesh(INSIDE_LIPS, light)
     opacities[count:] *= _above_torso(portrait, points)[count:]
     _paint_eyeballs(colours, points, binding, part, light)
     return colours, opacities

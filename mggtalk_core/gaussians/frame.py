@@ -24,8 +24,6 @@ Small, since at one pixel's distance the rasteriser's own low-pass filter alread
 """
 WIDE_SPREAD = 0.43
 """The same for the part of the distance beyond one pixel, where that filter no longer helps."""
-CAVITY = (0.25, 0.12, 0.12)
-"""What is left of red, green and blue on skin seen from inside the mouth."""
 DISC_SPREAD = 0.6
 """The same on the head model, whose points lie less regularly."""
 
@@ -111,6 +109,6 @@ def _harmonics(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Ca
     """Return the avatar's harmonics with the cheeks seen from within in the dark, and the rim as ``camera`` sees it."""
     rows, sh = avatar.cheeks, avatar.harmonics.clone()
     dark, colours = _turned_away(avatar, vertices, camera), avatar.colours[rows]
-    sh[rows, 0] = (torch.where(dark[:, None], colours * colours.new_tensor(CAVITY), colours) - 0.5) / SH_C0
+    sh[rows, 0] = (torch.where(dark[:, None], colours * avatar.cavity, colours) - 0.5) / SH_C0
     avatar.rims.turn(sh, camera)
     return sh
