@@ -27,6 +27,7 @@ from .gaussians import SH_C0
 from .grazing import Grazing, grazing_of
 from .inner import CAVITY, flesh, is_mouth, part_of
 from .mirror import Mirror
+from .mouth_light import MouthLight, mouth_light
 from .neck import Neck, neck_of
 from .neighbours import Tangents, surface_tangents
 from .rims import Rims, rims_of
@@ -66,6 +67,8 @@ class Avatar(Record):
     """For each aperture the rows of the points that show only through it."""
     gap: Gap
     """What a mouth shows of itself only as it was opened in the picture."""
+    mouth_light: MouthLight
+    """What lies in the dark where lips close."""
     mirror: Mirror
     """What made the mirrored points of the visible ones."""
     grazing: Grazing
@@ -104,6 +107,7 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
     child_label = torch.full((seen,), int(Label.CHILD), dtype=points.labels.dtype, device=points.labels.device)
     apertures, behind = _apertures(points, binding, part)
     tangents, mirror = _tangents(points, binding, part), Mirror.about(points.plane)
+    gap = gap_of(points, part, apertures[-1], binding.rest)
     return Avatar(
         points=points,
         binding=binding,
@@ -111,7 +115,8 @@ def build_avatar(portrait: Portrait, points: HeadPoints, binding: Binding) -> Av
         discs=discs_on(points.triangle[seen:], binding.model.triangles, binding.rest),
         apertures=apertures,
         behind=behind,
-        gap=gap_of(points, part, apertures[-1], binding.rest),
+        gap=gap,
+        mouth_light=mouth_light(gap.lips, gap.rest, is_mouth(part), seen),
         mirror=mirror,
         grazing=_grazing(portrait, points, part, bare, tangents.pixel, mirror),
         rims=rims_of(portrait, points, colours),

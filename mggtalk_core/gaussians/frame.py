@@ -106,9 +106,10 @@ def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: 
 
 
 def _harmonics(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Float[Tensor, "g 4 3"]:
-    """Return the avatar's harmonics with the cheeks seen from within in the dark, and the rim as ``camera`` sees it."""
+    """Return the avatar's harmonics as ``camera`` sees them: cheeks from within in the dark, mouth and rim as lit."""
     rows, sh = avatar.cheeks, avatar.harmonics.clone()
     dark, colours = _turned_away(avatar, vertices, camera), avatar.colours[rows]
     sh[rows, 0] = (torch.where(dark[:, None], colours * avatar.cavity, colours) - 0.5) / SH_C0
+    avatar.mouth_light.dim(sh, vertices)
     avatar.rims.turn(sh, camera)
     return sh

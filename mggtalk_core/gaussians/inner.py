@@ -23,6 +23,8 @@ EXTINCTION = (1.2, 2.0, 2.2)
 
 It and the colours of the tongue are those of filmed open mouths: medians over 62 people by depth behind the lips.
 """
+HIDDEN_TEETH = 0.8
+"""Brightness of teeth that the picture hides over that of those in a smile: lips shade them, and often cover them."""
 CAVITY = (0.40, 0.15, 0.14)
 """What is left of red, green and blue on skin that is seen from inside the mouth."""
 INSIDE_LIPS = (0.75, 0.48, 0.45)
@@ -55,7 +57,9 @@ def inner_colours(
     colours = torch.zeros_like(rest)
     for part, albedo in BASE_COLOURS.items():
         rows = model.parts == part
-        lit = flesh(albedo, light) * tint * brightness * 1.25 if teeth is None or part != Part.TEETH else teeth
+        lit = flesh(albedo, light) * tint * brightness * 1.25
+        if part == Part.TEETH:
+            lit = HIDDEN_TEETH * (lit if teeth is None else teeth)
         shade = _cavity_shade(rest[rows], rest[model.inner_lip], light) if part in MOUTH else 1.0
         colours[rows] = lit * shade
     return colours.clamp(0.0, 1.0)
