@@ -119,7 +119,7 @@ LEDGER: tuple[Weight, ...] = (
         trained_on="public video clips of people, of mixed and unknown licences (see its model card)",
         commercial_ok=False,
         bundled=True,
-        sha256="b32983880d6155cf329ab123f4d1b2e7ad664a0a6bf13a917157f00f9e1e56dd",
+        sha256="34b3865539686f6383148d6c6eca64a649708495309b111e5f6af0f903108240",
         size=5_052_896,
     ),
     Weight(
