@@ -21,7 +21,7 @@ BASE_COLOURS: dict[Part, tuple[float, float, float]] = {
 EXTINCTION = (1.2, 2.0, 2.2)
 """How fast the light falls behind the lips, red, green and blue, per unit of 10 cm: what flesh reflects is red.
 
-It and the colours of the tongue are those of filmed open mouths: medians over 62 people by depth behind the lips.
+It and the colours of the tongue follow filmed open mouths: medians over 62 clips by depth behind the lips.
 """
 HIDDEN_TEETH = 0.8
 """Brightness of teeth that the picture hides over that of those in a smile: lips shade them, and often cover them."""
