@@ -63,6 +63,8 @@ def test_the_source_itself_is_as_bright_as_its_picture(avatar):
     assert light.rest > 0.05
     now = colours(avatar, light, avatar.binding.rest)
     assert torch.allclose(now[light.seen], avatar.colours[light.seen], atol=1e-6)
+    wide, base = colours(avatar, light, opened(avatar, 0.5)), 0.5 + SH_C0 * avatar.harmonics[:, 0]
+    assert torch.equal(wide, base)  # bit for bit
 
 
 def test_lips_that_all_but_touch_do_not_flicker(avatar):

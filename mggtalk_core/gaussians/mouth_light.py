@@ -41,7 +41,7 @@ class MouthLight(Record):
         height = self.lips.height(vertices)
         for rows, full in ((self.seen, self.rest), (self.hidden, LIT)):
             light = ((height + SLIT) / (full + SLIT)).clamp(0.0, 1.0) ** POWER
-            sh[rows, 0] = (sh[rows, 0] + 0.5 / SH_C0) * light - 0.5 / SH_C0
+            sh[rows, 0] += (light - 1.0) * (sh[rows, 0] + 0.5 / SH_C0)  # in full light not a bit changes
 
 
 def mouth_light(lips: Aperture, rest: float, inside: Bool[Tensor, "n"], seen: int) -> MouthLight:
