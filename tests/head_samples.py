@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mggtalk_core.gaussians.aperture import Aperture
 from mggtalk_core.geometry.points import HeadPoints, Label
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.head.head_fit import HeadFit
@@ -58,6 +59,15 @@ def model_head(yaw: float = 0.0, **shapes: float) -> ModelHead:
     depth, triangle, barycentric = rasterize_mesh(fit.camera.project(vertices), model.triangles, 512, 512)
     points = _points(model, fit, vertices, triangle, barycentric)
     return ModelHead(model, points, bind_points(points, model), _portrait(fit, depth))
+
+
+def lips_apart(lips: Aperture, rest: torch.Tensor, height: float) -> torch.Tensor:
+    """Return the head ``rest`` with its lower lip moved, but for the corners, until its mouth is ``height`` open."""
+    vertices = rest.clone()
+    own = lips.lower[~torch.isin(lips.lower, lips.upper)]
+    vertices[own, 1] -= (height - float(lips.height(rest))) * len(lips.lower) / len(own)
+    assert abs(float(lips.height(vertices)) - height) < 1e-5
+    return vertices
 
 
 def _points(model, fit, vertices, triangle, barycentric) -> HeadPoints:

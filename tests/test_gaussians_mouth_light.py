@@ -10,7 +10,7 @@ from mggtalk_core.gaussians.gaussians import SH_C0
 from mggtalk_core.gaussians.inner import is_mouth, part_of
 from mggtalk_core.gaussians.mouth_light import LIT, POWER, SLIT, mouth_light
 from mggtalk_core.geometry.points import Label
-from tests.head_samples import model_head
+from tests.head_samples import lips_apart, model_head
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +20,7 @@ def avatar():
 
 
 def opened(avatar, height):
-    """The head with its lower lip so far below the upper one."""
-    lips, vertices = avatar.mouth_light.lips, avatar.binding.rest.clone()
-    own = lips.lower[~torch.isin(lips.lower, lips.upper)]  # both lips have the corners
-    vertices[own, 1] -= (height - float(lips.height(vertices))) * len(lips.lower) / len(own)
-    assert float(lips.height(vertices)) == pytest.approx(height, abs=1e-5)
-    return vertices
+    return lips_apart(avatar.mouth_light.lips, avatar.binding.rest, height)
 
 
 def colours(avatar, light, vertices):
