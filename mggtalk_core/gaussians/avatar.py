@@ -92,6 +92,11 @@ class Avatar(Record):
         return self.points.visible_count + self.points.mirrored_count
 
     @cached_property
+    def neutral(self) -> Float[Tensor, "v 3"]:
+        """This person's head model at rest, landmark offsets not included; do not change it."""
+        return self.binding.model.neutral(self.points.fit.identity)
+
+    @cached_property
     def harmonics(self) -> Float[Tensor, "g 4 3"]:
         """The base colours as spherical harmonics; do not change them."""
         return pad((self.colours - 0.5) / SH_C0, (0, 9)).view(-1, 4, 3)  # the same from all sides

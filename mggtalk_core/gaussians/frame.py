@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..head.camera import Camera
 from ..head.head_fit import HeadFit
-from ..motion.deform import carried, model_vertices
+from ..motion.deform import carried
 from .avatar import Avatar
 from .backs import shown_from
 from .densify import CHILD_SHRINK, child_offset
@@ -45,13 +45,14 @@ def frame_gaussians(
         gaze: driven gaze.
         camera: what sees them, the source's by default: it tells which backing is seen from inside the mouth and lies
             in the dark, which skin has turned to its edge, and which mirrored Gaussians show their backs.
-        fit: the head that moves the points; the avatar's by default.
+        fit: the head that moves the points, the avatar's with other offsets; the avatar's own by default.
         every_side: they are to be seen from anywhere, so that nothing may be hidden because of its back.
     """
     points = avatar.points if fit is None else replace(avatar.points, fit=fit)
     camera = camera or points.fit.camera
     count, seen = points.visible_count, avatar.seen_count
-    vertices = model_vertices(avatar.binding.model, points.fit, beta.to(points.positions), gaze.to(points.positions))
+    beta, gaze = beta.to(points.positions), gaze.to(points.positions)
+    vertices = avatar.binding.model.expressed(avatar.neutral, points.fit.identity, beta, gaze) + points.fit.offsets
     positions = carried(points.positions, avatar.binding, vertices)
     along_x, along_y, whole = avatar.tangents(positions[:count])
     quats, spacing = ellipse_frames(along_x, along_y)

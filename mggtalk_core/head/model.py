@@ -70,7 +70,17 @@ class HeadModel(Record):
 
         ``gaze``: left yaw, left pitch, right yaw, right pitch in radians; +yaw to the subject's left, +pitch up.
         """
-        vertices = self.neutral(identity) + (beta @ self.expression_basis.flatten(1)).view_as(self.mean)
+        return self.expressed(self.neutral(identity), identity, beta, gaze)
+
+    def expressed(
+        self,
+        neutral: Float[Tensor, "v 3"],
+        identity: Float[Tensor, "k"],
+        beta: Float[Tensor, "52"],
+        gaze: Float[Tensor, "4"],
+    ) -> Float[Tensor, "v 3"]:
+        """Return `vertices` of a head whose `neutral` form is known: two thirds of the time."""
+        vertices = neutral + (beta @ self.expression_basis.flatten(1)).view_as(self.mean)
         centers, turns = self.eye_centers(identity), gaze_rotations(gaze)
         for part, center, turn in zip((Part.EYE_LEFT, Part.EYE_RIGHT), centers, turns, strict=True):
             eye = self.parts == part

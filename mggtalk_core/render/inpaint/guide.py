@@ -15,7 +15,6 @@ from ...head.landmark_model import IRISES
 from ...head.model import HeadModel
 from ...head.parts import Part
 from ...head.zbuffer import rasterize_mesh
-from ...motion.deform import model_vertices
 from ...record import Record
 from ..pinholes import push_pull
 
@@ -68,7 +67,7 @@ class HeadGuide:
 
     def __init__(self, model: HeadModel, fit: HeadFit) -> None:
         """Prepare what does not change from frame to frame."""
-        self.model, self.fit = model, fit
+        self.model, self.fit, self._neutral = model, fit, model.neutral(fit.identity)
         self.source = self.driven(fit.beta_s, fit.gaze, fit.camera)
         parts = model.parts.long()
         kinds = [torch.isin(parts, torch.tensor([int(part) for part in kind])) for kind in _PARTS]
@@ -77,14 +76,15 @@ class HeadGuide:
         seen = _seen(self.source.vertices, model, fit.camera.width)
         self.mean_landmarks = model.landmarks(model.mean)
         """Canonical, of the mean head at rest: [478, 3]."""
-        self.rest_landmarks = model.landmarks(model.neutral(fit.identity) + fit.offsets)
+        self.rest_landmarks = model.landmarks(self._neutral + fit.offsets)
         """Canonical, of this person at rest: [478, 3]."""
         self._fixed = torch.stack((seen, *(kind.float() for kind in kinds)), dim=1)  # [V, 6]
 
     def driven(self, beta: Float[Tensor, "52"], gaze: Float[Tensor, "4"], camera: Camera) -> DrivenHead:
         """Return the head in the given expression, gaze and pose."""
-        vertices = model_vertices(self.model, self.fit, beta.to(self.model.mean), gaze.to(self.model.mean))
-        projected = camera.project(vertices)
+        beta, gaze = beta.to(self._neutral), gaze.to(self._neutral)
+        vertices = self.model.expressed(self._neutral, self.fit.identity, beta, gaze)
+        projected = camera.project(vertices + self.fit.offsets)
         return DrivenHead(projected, self.model.landmarks(projected), camera)
 
     def maps(
