@@ -53,4 +53,5 @@ def bending(
 
 
 def _distances(first: Float[np.ndarray, "m 2"], second: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "m n"]:
-    return np.hypot(first[:, None, 0] - second[:, 0], first[:, None, 1] - second[:, 1])
+    across, down = (first[:, None, axis] - second[:, axis] for axis in (0, 1))
+    return np.sqrt(across * across + down * down)  # hypot guards against overflow, and takes three times as long
