@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .guide import FLOW, FLOW_SCALE
-from .inpainter import Inpainter, PatchRefiner, surroundings_coarse
+from .inpainter import Inpainter, PatchRefiner, cell_of, surroundings_coarse
 from .patches import Patch
 from .unet import Correction, veil_coarse
 
@@ -48,7 +48,8 @@ def whole_change(
     assemble(composite, alpha[0].contiguous().numpy(), behind, source, corner, _to_rows(flow[None]), near, bits)
     pictures = torch.from_numpy(bits).view(torch.bfloat16 if half else torch.float32)
     scaled = torch.cat((guide[: FLOW.start], flow * FLOW_SCALE, guide[FLOW.stop :]))
-    correction = network.unet.corrected(pictures.view(1, height, width, 10).permute(0, 3, 1, 2), scaled[None])
+    pictures, cell = pictures.view(1, height, width, 10).permute(0, 3, 1, 2), cell_of(corner, network.config.stem)
+    correction = network.unet.corrected(pictures, scaled[None], cell)
     correction.flow[:, 2:] += flow
     change = _buffer("change", composite.shape, np.float32)
     correct(composite, source, corner, behind, near, share, *_maps(correction), change)

@@ -14,6 +14,9 @@ _CELL = 8
 """Pixels over which coverage is averaged to tell what lies near the head."""
 _NEAR, _SOFT = 4, 1
 """Such cells around the head that are near it, and over which that fades out to either side."""
+_STEP = 32
+"""Windows begin and end at multiples of so many pixels: coarser than the guide's, since a coarse feature of which the
+window shows a part only is another."""
 
 
 class Inpainter(nn.Module):
@@ -31,16 +34,17 @@ class Inpainter(nn.Module):
         source: Float[Tensor, "b 3 height width"],
         guide: Float[Tensor, "b 12 h2 w2"],
         corner: Float[Tensor, "b 2"] | None = None,
+        cell: tuple[int, int] = (0, 0),
     ) -> Float[Tensor, "b 3 h w"]:
         """Return the mended picture, not clamped.
 
         ``guide`` is that of `whole_guide`, its flow in pixels; ``corner`` (x, y) is where the composite lies in the
-        source's crop; None where the whole of it is looked at.
+        source's crop; None where the whole of it is looked at; for ``cell`` see `UNet.corrected`.
         """
         veil = Veil.of(layer, alpha)
         shown = veil(look_up(source, enlarged(guide[:, FLOW], *composite.shape[-2:]), corner))
         scaled = torch.cat((guide[:, : FLOW.start], guide[:, FLOW] * FLOW_SCALE, guide[:, FLOW.stop :]), dim=1)
-        correction = self.unet((composite, alpha, layer, shown), scaled)
+        correction = self.unet((composite, alpha, layer, shown), scaled, cell)
         mended = apply_correction(correction, composite, source, guide[:, FLOW], corner, veil)
         return torch.lerp(composite, mended, surroundings(alpha))
 
@@ -59,8 +63,8 @@ def surroundings_coarse(alpha: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h
     return functional.avg_pool2d(coarse, 2 * _SOFT + 1, stride=1, padding=_SOFT, count_include_pad=False)
 
 
-def mended_window(alpha: Float[Tensor, "1 h w"], grid: int) -> tuple[slice, slice] | None:
-    """Return rows and columns outside which a frame is not mended, in steps of ``grid``; None if nowhere.
+def mended_window(alpha: Float[Tensor, "1 h w"]) -> tuple[slice, slice] | None:
+    """Return rows and columns outside which a frame is not mended; None if nowhere.
 
     The network need not look beyond: it tells the same of the window as of the whole to a fraction of a grey level.
     """
@@ -70,8 +74,13 @@ def mended_window(alpha: Float[Tensor, "1 h w"], grid: int) -> tuple[slice, slic
         if len(places) == 0:
             return None
         low, high = _CELL * (int(places[0]) // _CELL - reach), _CELL * (int(places[-1]) // _CELL + 1 + reach)
-        slices.append(slice(max(low // grid * grid, 0), min(-(-high // grid) * grid, size)))
+        slices.append(slice(max(low // _STEP * _STEP, 0), min(-(-high // _STEP) * _STEP, size)))
     return slices[0], slices[1]
+
+
+def cell_of(corner: tuple[int, int], stem: int) -> tuple[int, int]:
+    """Return the pixel of the guide, at 1/``stem``, that a window begins with."""
+    return corner[0] // stem, corner[1] // stem
 
 
 class PatchRefiner(nn.Module):

@@ -20,8 +20,9 @@ from ..composite import Layers
 from .bounds import NEAR, bounded, bounded_beside, led_astray, solid_cells, with_grain
 from .fast import patch_changes, whole_change
 from .guide import FLOW, DrivenHead, HeadGuide, whole_guide
-from .inpainter import mended_window
+from .inpainter import cell_of, mended_window
 from .interior import kept_dark
+from .narrow import narrowed, vector_lanes
 from .networks import Networks, best_precision, load_networks
 from .pasting import paste
 from .patches import PLACES, Patch, Place, SourcePatch, alignment, cut, cut_source, share_of
@@ -91,7 +92,8 @@ class Refiner:
 
     def _ready(self, network: nn.Module) -> nn.Module:
         ready = copy.deepcopy(network).eval().requires_grad_(False)
-        return ready.to(self._device, self._precision, memory_format=torch.channels_last)
+        ready = ready.to(self._device, self._precision, memory_format=torch.channels_last)
+        return narrowed(ready, vector_lanes()) if self._fast else ready
 
     def __call__(
         self,
@@ -126,7 +128,7 @@ class Refiner:
     ) -> Float[np.ndarray, "512 512 3"]:
         """Return what the whole's network changes, within bounds; ``picture`` is the composite once more."""
         network, change = self._networks.get("whole"), np.zeros_like(picture)
-        window = None if network is None else mended_window(cover, network.config.grid)
+        window = None if network is None else mended_window(cover)
         if window is None:
             return change
         guide, stem = whole_guide(self._guide, head, cover, network.config.stem), network.config.stem
@@ -137,7 +139,7 @@ class Refiner:
             change[window] = whole_change(network, before, pictures[1], behind, self._picture, seen, corner)
         else:
             inputs = (*pictures, self._source[0], seen, torch.tensor(corner))
-            mended = network(*(each[None].float().to(self._device) for each in inputs))
+            mended = network(*(each[None].float().to(self._device) for each in inputs), cell_of(corner, stem))
             change[window] = _to_numpy(mended[0]) - picture[window]
         return self._bounded(change, cover[0].numpy(), guide[FLOW].numpy(), head)
 

@@ -45,11 +45,6 @@ class InpaintConfig:
     mixes: bool = True
     """Whether what the source shows may be mixed in. A patch's network sees it in any case."""
 
-    @property
-    def grid(self) -> int:
-        """Height and width of its pictures are multiples of this."""
-        return self.stem * 2 ** (len(self.widths) - 1)
-
 
 WHOLE = InpaintConfig(pictures=10, guides=12)
 EYES = InpaintConfig(pictures=6, guides=15, stem=2, widths=(32, 48, 64, 96), fine=16, fine_stem=1, reach=12.0)
@@ -120,23 +115,38 @@ class UNet(nn.Module):
             nn.init.zeros_(module.weight)
 
     def forward(
-        self, pictures: Sequence[Float[Tensor, "b _ height width"]], guide: Float[Tensor, "b g h w"]
+        self,
+        pictures: Sequence[Float[Tensor, "b _ height width"]],
+        guide: Float[Tensor, "b g h w"],
+        cell: tuple[int, int] = (0, 0),
     ) -> Correction:
-        """Return the correction; height and width are multiples of `InpaintConfig.grid`."""
+        """Return the correction; height and width are multiples of 4 `InpaintConfig.stem`; see `corrected`."""
         kind = self.stem.weight.dtype
-        return self.corrected(torch.cat([picture.to(kind) for picture in pictures], dim=1) - 0.5, guide)
+        return self.corrected(torch.cat([picture.to(kind) for picture in pictures], dim=1) - 0.5, guide, cell)
 
-    def corrected(self, pictures: Float[Tensor, "b p height width"], guide: Float[Tensor, "b g h w"]) -> Correction:
-        """Return the correction; ``pictures`` are stacked, with 0 in the middle of their range."""
+    def corrected(
+        self,
+        pictures: Float[Tensor, "b p height width"],
+        guide: Float[Tensor, "b g h w"],
+        cell: tuple[int, int] = (0, 0),
+    ) -> Correction:
+        """Return the correction; ``pictures`` are stacked, with 0 in the middle of their range.
+
+        ``cell`` is the pixel (x, y) of the guide in a larger picture that comes first here. Coarse levels then lie as
+        they lie on the larger picture, so that one window after another tells the same of the same place.
+        """
         kind = self.stem.weight.dtype  # half precision where the processor knows it
         pictures, guide = pictures.to(kind), guide.to(kind)
         x = self.stem(pictures) + self.guide(guide)  # [B, w0, H/stem, W/stem]
         skips = []
-        for shrink, block in zip(self.shrink, self.down, strict=True):
-            skips.append(x)
-            x = block(shrink(functional.relu(x)))
-        for grow, block, skip in zip(reversed(self.grow), reversed(self.up), reversed(skips), strict=True):
-            x = block(functional.interpolate(grow(x), scale_factor=2.0, mode="nearest") + skip)
+        for level, (shrink, block) in enumerate(zip(self.shrink, self.down, strict=True)):
+            before = tuple(place >> level & 1 for place in cell)  # a coarse pixel begins that much before the window
+            skips.append((x, before))
+            x = functional.relu(x)
+            x = block(shrink(functional.pad(x, (before[0], 0, before[1], 0)) if any(before) else x))
+        for grow, block, (skip, before) in zip(reversed(self.grow), reversed(self.up), reversed(skips), strict=True):
+            x = functional.interpolate(grow(x), scale_factor=2.0, mode="nearest")
+            x = block(x[..., before[1] :, before[0] :][..., : skip.shape[-2], : skip.shape[-1]] + skip)
         return self._heads(functional.relu(x), pictures)
 
     def _heads(self, x: Float[Tensor, "b w0 h w"], pictures: Float[Tensor, "b p height width"]) -> Correction:
