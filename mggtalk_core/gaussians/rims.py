@@ -22,12 +22,15 @@ from ..record import Record
 from ..smoothstep import smoothstep
 from .gaussians import SH_C0
 
-REACH = 6.0
-"""Pixels beside the background into which it may shine."""
+REACH, SKIN_REACH = 6.0, 9.0
+"""Pixels beside the background into which it may shine; farther on skin, which has no detail there to lose."""
 SOLID, FAINT = 0.9, 0.02
 """Matte of what has the head's own colour, and below which there is nothing of it."""
-MIXED, PURE = 0.5, 0.95
-"""Share of the head in a pixel's colour up to which it is replaced, and from which it is kept."""
+MIXED, PURE, SKIN_PURE = 0.5, 0.95, 1.0
+"""Share of the head in a pixel's colour up to which it is replaced, and from which it is kept: skin only as a whole.
+
+Filmed pictures spread colour farther than light: a cheek before a blue wall is bluish for several pixels.
+"""
 ALIKE, APART = 0.1, 0.25
 """Distance of head and background in colour up to which no mixture can be told, and from which it can."""
 BEGINS, ENDS = 0.1, 0.35
@@ -78,11 +81,13 @@ def without_background(portrait: Portrait) -> tuple[Float[Tensor, "3 512 512"], 
 
     person = (portrait.labels != int(Label.BACKGROUND)).cpu().numpy().astype(np.uint8)
     deep = torch.from_numpy(cv2.distanceTransform(person, cv2.DIST_L2, 5)).to(portrait.crop)
-    matte, behind = portrait.matte[0], portrait.background
-    inner = fill(portrait.crop, ((deep > REACH) & (matte > SOLID))[None].float())
+    skin, matte, behind = portrait.labels == int(Label.FACE), portrait.matte[0], portrait.background
+    near = deep <= torch.where(skin, SKIN_REACH, REACH)
+    inner = fill(portrait.crop, (~near & (matte > SOLID))[None].float())
     across = inner - behind
     apart = across.norm(dim=0)
     share = ((portrait.crop - behind) * across).sum(dim=0) / apart.square().clamp(min=1e-6)
-    kept = 1.0 - (1.0 - smoothstep(share, MIXED, PURE)) * smoothstep(apart, ALIKE, APART)
-    changed = (deep <= REACH) & (matte > FAINT) & (kept < 1.0)
+    own = torch.where(skin, smoothstep(share, MIXED, SKIN_PURE), smoothstep(share, MIXED, PURE))
+    kept = 1.0 - (1.0 - own) * smoothstep(apart, ALIKE, APART)
+    changed = near & (matte > FAINT) & (kept < 1.0)
     return torch.where(changed, torch.lerp(inner, portrait.crop, kept), portrait.crop), changed
