@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,10 +15,11 @@ from mggtalk_core.geometry.interior import INNER_INSET, LOWER_DROP
 from mggtalk_core.geometry.mirror_plane import mirror_plane
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.geometry.reconstruct import reconstruct_surface
-from mggtalk_core.geometry.silhouette import SOLID, tucked_in
-from mggtalk_core.geometry.symmetry import TUCK, agrees_with_picture, symmetric_geometry
+from mggtalk_core.geometry.silhouette import SOLID, eroded, tucked_in
+from mggtalk_core.geometry.symmetry import BESIDE, SCRAP, TUCK, agrees_with_picture, symmetric_geometry
 from mggtalk_core.geometry.teeth import behind_seen_mouth, upper_jaw
 from mggtalk_core.head.camera import Camera
+from mggtalk_core.head.hairline import on_ears
 from mggtalk_core.head.head_fit import HeadFit
 from mggtalk_core.head.model import load_head_model
 from mggtalk_core.head.parts import Part
@@ -150,13 +152,27 @@ def test_points_keep_their_order_and_bookkeeping(head):
     away = (points.positions[f : f + s] - twins).norm(dim=1)
     x, y, _ = head.fit.camera.project(twins).unbind(-1)
     solid = head.surface.mask & (head.surface.portrait.matte[0] > SOLID)
-    # Only what would show past the silhouette is moved, and not far.
+    solid = eroded(solid.float(), BESIDE) > 0
+    # Only what lies at the silhouette or past it is moved, and not far.
     assert not away[solid[y.long(), x.long()]].any() and away.max() < TUCK
     assert (points.triangle[f : f + s] == -1).all() and not points.barycentric[f : f + s].any()
 
 
+def test_mirrored_points_come_in_patches(turned):
+    """Within a window of `SCRAP` pixels around each, in the picture of what they mirror, all are there; but on ears."""
+    points, surface = turned.points, turned.surface
+    column, row = points.pixel[points.mirror_of].T
+    there = np.zeros((512, 512), np.uint8)
+    there[row, column] = 1
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SCRAP, SCRAP))
+    lone = there - cv2.morphologyEx(there, cv2.MORPH_OPEN, window)
+    corners = turned.model.mean[turned.model.triangles[surface.triangle.clamp(min=0).long()]]
+    places = (corners * surface.barycentric.permute(1, 2, 0)[..., None]).sum(dim=2)
+    assert there.sum() > 5000 and on_ears(places)[torch.from_numpy(lone > 0)].all()
+
+
 def test_mirroring_fills_the_far_side_only_when_it_is_hidden(frontal, turned):
-    assert turned.points.mirrored_count > 5000 > 10 * frontal.points.mirrored_count
+    assert turned.points.mirrored_count > 5000 > 5 * frontal.points.mirrored_count
     first = turned.points.visible_count
     mirrored = turned.points.positions[first : first + turned.points.mirrored_count]
     # The head is turned so that the subject's right is hidden; its twin comes from the left.

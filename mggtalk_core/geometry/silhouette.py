@@ -52,8 +52,6 @@ class Tucked(NamedTuple):
     """By how many pixels each point was moved."""
     shown: Float[Tensor, "k"]
     """Camera depth of what the picture shows where the point is now."""
-    outside: Bool[Tensor, "k"]
-    """Whether the point showed past the silhouette, before it shrank."""
     in_picture: Bool[Tensor, "k"]
     """False outside the picture, where nothing is known; such a point is compared with the picture's rim."""
 
@@ -71,7 +69,7 @@ def tucked_in(positions: Float[Tensor, "k 3"], surface: Surface, *, erosion: int
     to_row, to_column = (index[row, column] for index in _nearest_solid(solid, erosion))
     shift = torch.stack((to_column - column, to_row - row), dim=1).to(pixels)
     shown = surface.depth[to_row, to_column]
-    return Tucked(pixels[:, :2] + shift, pixels[:, 2], shift.norm(dim=1), shown, ~solid[row, column], in_picture)
+    return Tucked(pixels[:, :2] + shift, pixels[:, 2], shift.norm(dim=1), shown, in_picture)
 
 
 def eroded(values: Float[Tensor, "height width"], window: int) -> Float[Tensor, "height width"]:

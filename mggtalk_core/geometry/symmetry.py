@@ -7,13 +7,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import InputError
+from ..head.hairline import on_ears
 from ..head.model import HeadModel
 from ..head.parts import Part
 from ..parallel import one_thread
 from .interior import HiddenPoints, hidden_points
 from .mirror_plane import MirrorPlane, mirror_plane
 from .points import HeadPoints, Label
-from .silhouette import in_view, silhouette, tucked_in
+from .silhouette import eroded, in_view, silhouette, tucked_in
 from .surface import Surface
 from .teeth import with_seen_mouth
 from .voxel import Occlusion, voxel_filter
@@ -23,9 +24,12 @@ OPAQUE = 0.8
 CLEARANCE = 0.03
 """A mirrored point must lie this far (units of 10 cm) behind what the picture shows in its place."""
 TUCK = 0.05
-"""Farthest (units of 10 cm) that a mirrored point is moved to get inside the silhouette."""
-RIM = 7
-"""Window in pixels by which it is to keep off the soft edge of the head, which it would show through."""
+"""Farthest (units of 10 cm) that a mirrored point is moved to get inside the silhouette, or behind its rim."""
+RIM, BESIDE = 7, 17
+"""Windows in pixels by which it is to keep off the soft edge of the head, which it would show through, and in which
+points count as lying at the rim."""
+SCRAP = 5
+"""Diameter in pixels of the smallest patch of mirrored points."""
 
 
 @one_thread()
@@ -62,9 +66,12 @@ def symmetric_geometry(
     visible = surface.position_map[:, rows, columns].T
     source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)
     plane = (mirror_plane(surface, model) if plane is None else plane).to(visible.device)
-    mirrored = _within_silhouette(plane.reflect(visible[source]), surface)
+    mirrored = _off_the_rim(plane.reflect(visible[source]), surface)
     keep = voxel_filter(visible, mirrored, voxel=voxel, radius=radius, occlusion=occlusion)
     keep &= agrees_with_picture(mirrored, surface)
+    kept = torch.zeros_like(surface.mask)
+    kept[rows[source], columns[source]] = keep
+    keep &= ~_scraps(kept, surface, model)[rows[source], columns[source]]
     hidden = hidden_points(surface, model)
     return _joined(surface, torch.stack((columns, rows), dim=1), visible, mirrored[keep], source[keep], hidden, plane)
 
@@ -83,16 +90,19 @@ def _mirror_sources(
     return sources & ~do_not_mirror.bool()
 
 
-def _within_silhouette(mirrored: Float[Tensor, "m 3"], surface: Surface) -> Float[Tensor, "m 3"]:
-    """Move points that show a little past the silhouette inside it, behind what the picture shows there.
+def _off_the_rim(mirrored: Float[Tensor, "m 3"], surface: Surface) -> Float[Tensor, "m 3"]:
+    """Move points that show a little past the silhouette inside it, and all at its rim behind what the picture shows.
 
     The plane and the surface are known to some millimetres, so the far rim of the mirrored half seldom falls on the
-    silhouette. Dropping what lies outside would leave a gap beside the visible half wherever it falls short of it.
+    silhouette. Dropping what lies outside would leave a gap beside the visible half wherever it falls short of it, and
+    dropping what lies too close behind the rim would leave a gap along it, seen from the other side.
     """
     tucked = tucked_in(mirrored, surface, erosion=RIM)
     depth = torch.maximum(tucked.depth, tucked.shown + 1.01 * CLEARANCE)
     inside = surface.fit.camera.unproject(tucked.pixels, depth)
-    near = tucked.in_picture & tucked.outside & ((inside - mirrored).norm(dim=1) < TUCK)
+    _, row, column, in_picture = in_view(mirrored, surface.fit.camera)
+    beside = eroded(silhouette(surface).float(), BESIDE)[row, column] == 0
+    near = in_picture & beside & ((inside - mirrored).norm(dim=1) < TUCK)
     return torch.where(near[:, None], inside, mirrored)
 
 
@@ -105,6 +115,20 @@ def agrees_with_picture(points: Float[Tensor, "m 3"], surface: Surface) -> Bool[
     pixels, row, column, in_picture = in_view(points, surface.fit.camera)
     behind = pixels[:, 2] > surface.depth[row, column] + CLEARANCE
     return ~in_picture | (silhouette(surface)[row, column] & behind)
+
+
+def _scraps(keep: Bool[Tensor, "512 512"], surface: Surface, model: HeadModel) -> Bool[Tensor, "512 512"]:
+    """Return the pixels whose mirror images, among all that are kept, form no patch of some size.
+
+    They would lie as flecks and ladders on the head model's skin, or hang in the air. Of an ear every piece helps.
+    """
+    import cv2
+
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SCRAP, SCRAP))
+    opened = cv2.morphologyEx(keep.byte().cpu().numpy(), cv2.MORPH_OPEN, window)
+    corners = model.mean[model.triangles[surface.triangle.clamp(min=0).long()]]
+    place = (corners * surface.barycentric.permute(1, 2, 0)[..., None]).sum(dim=2)
+    return keep & ~torch.from_numpy(opened > 0).to(keep.device) & ~((surface.triangle >= 0) & on_ears(place))
 
 
 def _joined(
