@@ -9,21 +9,21 @@ from mggtalk_core.evaluation.metrics import psnr
 from mggtalk_core.gaussians.avatar import build_avatar
 from mggtalk_core.gaussians.calibrate import FLAT, GAIN, REACH, calibrate
 from mggtalk_core.gaussians.colours import LARGEST_OPACITY
-from mggtalk_core.gaussians.frame import frame_gaussians
+from mggtalk_core.gaussians.frame import INWARDS, frame_gaussians
 from mggtalk_core.gaussians.gaussians import SH_C0
-from mggtalk_core.gaussians.grazing import FACE_STREAK, STREAK
+from mggtalk_core.gaussians.grazing import FACE_STREAK, STREAK, grazing_of
 from mggtalk_core.gaussians.mirror import Mirror
 from mggtalk_core.gaussians.neighbours import pixel_rows
 from mggtalk_core.gaussians.predict import predict_gaussians, with_motion
 from mggtalk_core.geometry.mirror_plane import MirrorPlane
 from mggtalk_core.geometry.points import Label
-from mggtalk_core.head.hairline import on_ears
 from mggtalk_core.head.model import gaze_rotations
 from mggtalk_core.head.parts import Part
 from mggtalk_core.motion.driven import DrivenPoints
 from mggtalk_core.motion.rotations import axis_rotation
 from mggtalk_core.motion.still import still_motion
 from mggtalk_core.motion.timing import take
+from mggtalk_core.portrait.parsing import Label as Parsed
 from mggtalk_core.render.rasterize import render
 from tests.head_samples import FLIP_X, expression, model_head
 from tests.test_gaussians_frames import matrix_of
@@ -162,31 +162,68 @@ def test_what_the_picture_shows_stays_and_what_a_turn_draws_out_fades(head, avat
     assert float(left.min()) == 0.0 and float(left.max()) <= 1.0
     assert 0.001 < float((left[:count] < 0.5).float().mean()) < 0.2
     pixels, grid = turned.project(points.positions[:count])[:, :2], pixel_rows(points)
-    near = torch.full((count,), float("inf"))
-    for dx, dy in ((1, 0), (-1, 0)):
-        column, row = (points.pixel.long() + torch.tensor([dx, dy])).clamp(0, 511).unbind(-1)
-        other = grid[row, column]
-        gap = (pixels[other.clamp(min=0)] - pixels).norm(dim=-1)
-        near = torch.minimum(near, torch.where(other >= 0, gap, torch.inf))
+
+    def nearer(across, down):
+        """Distance per pixel of the nearer of the neighbours on both sides."""
+        near = torch.full((count,), float("inf"))
+        for side in (1, -1):
+            column, row = (points.pixel.long() + side * torch.tensor([across, down])).clamp(0, 511).unbind(-1)
+            gap = (pixels[grid[row, column].clamp(min=0)] - pixels).norm(dim=-1) / (across + down)
+            near = torch.minimum(near, torch.where(grid[row, column] >= 0, gap, torch.inf))
+        return near
+
+    near = nearer(1, 0)
     skin = part_of_points(head)[:count] <= int(Part.SCALP)
     gone = torch.isfinite(near) & (near > 1.2 * 2.0 * STREAK) & skin
     assert int(gone.sum()) > 50 and float(left[:count][gone].max()) < 0.1
-    close = (near < 0.5 * FACE_STREAK) & (rest.opacities[:count] > 0) & (left[:count] < 0.5)
-    assert float(close.float().mean()) < 0.002  # these are drawn out along the columns alone
+    farthest = torch.stack([nearer(*step) for step in ((1, 0), (0, 1), (3, 0), (0, 3))]).amax(dim=0)
+    close = (farthest < 0.9 * FACE_STREAK) & (rest.opacities[:count] > 0)
+    assert float(close.float().mean()) > 0.5 and not (left[:count][close] < 0.99).any()
 
 
-def test_the_face_fades_sooner_than_what_its_skin_cannot_stand_in_for(head, avatar):
-    """Of points that a turn draws out alike, cheeks fade and hair and ears stay."""
+def test_the_face_fades_sooner_than_what_its_skin_cannot_stand_in_for(head):
+    """Of points that a turn draws out alike, cheeks and ears fade and hair stays."""
+    labels = head.portrait.labels.clone()
+    labels[:, ::2] = int(Parsed.HAIR)
+    avatar = build_avatar(replace(head.portrait, labels=labels), head.points, head.binding)
     camera, grazing = head.points.fit.camera, avatar.grazing
     turned = camera.posed(camera.rotation @ axis_rotation(1, torch.tensor(0.5)), camera.translation)
-    rows, limits = grazing.rows, grazing.streak(turned) / avatar.tangents.pixel
-    mesh, triangle = head.model, head.points.triangle[rows]
-    place = (mesh.mean[mesh.triangles[triangle]] * head.points.barycentric[rows, :, None]).sum(dim=1)
-    ears = on_ears(place) | (triangle < 0)
-    assert int((~ears).sum()) > 100 and int(ears.sum()) > 100
-    assert limits[~ears].numpy() == pytest.approx(FACE_STREAK, rel=1e-5)
-    assert limits[ears].numpy() == pytest.approx(STREAK, rel=1e-5)
+    limits, hair = grazing.streak(turned) / avatar.tangents.pixel, head.points.pixel[grazing.rows, 0] % 2 == 0
+    assert int(hair.sum()) > 100 and int((~hair).sum()) > 100
+    assert limits[~hair].numpy() == pytest.approx(FACE_STREAK, rel=1e-5)
+    assert limits[hair].numpy() == pytest.approx(STREAK, rel=1e-5)
     assert grazing.streak(camera).numpy() == pytest.approx(STREAK * avatar.tangents.pixel, rel=1e-5)
+
+
+def test_a_shelf_at_a_step_in_depth_fades_as_well(head, avatar):
+    """Two columns of pixels that hold together, between steps down, are judged by what lies three pixels away."""
+    points, column = head.points, head.points.pixel[:, 0]
+    edge, positions = int(column.median()), points.positions.clone()
+    positions[: points.visible_count, 2] -= 0.2 * (column > edge) + 0.2 * (column > edge + 2)
+    shelf = torch.nonzero((column > edge) & (column <= edge + 2)).squeeze(-1)
+    every = torch.arange(points.visible_count)
+    face, stepped = torch.ones(len(every), dtype=torch.bool), replace(points, positions=positions)
+    near, far = (
+        grazing_of(stepped, every, face, smooth, Mirror.about(points.plane), avatar.tangents.pixel)
+        for smooth in (~face, face)
+    )
+    assert len(shelf) > 200
+    assert torch.isin(shelf, far.rows).all() and torch.isin(shelf, near.rows).float().mean() < 0.5
+
+
+def test_only_what_shows_its_inner_side_lies_in_the_dark(head, avatar):
+    """What is seen edge-on, like backing along a turned jaw, keeps its colour. Eyeballs stand for it: they face all ways."""
+    camera = head.points.fit.camera
+    turned = camera.posed(camera.rotation @ axis_rotation(1, torch.tensor(0.6)), camera.translation)
+    rows = interior(head, Part.EYE_LEFT, Part.EYE_RIGHT)
+    made = frame_gaussians(replace(avatar, cheeks=rows), head.points.fit.beta_s, head.points.fit.gaze, turned)
+    a, b, c = head.binding.rest[head.model.triangles[head.points.triangle[rows]]].unbind(1)
+    inwards = -torch.nn.functional.cosine_similarity(turned.place - a, torch.linalg.cross(b - a, c - a), dim=-1)
+    left = (0.5 + SH_C0 * made.sh[rows, 0]) / avatar.colours[rows]
+    outer, inner = inwards < INWARDS[0] - 0.01, inwards > INWARDS[1] + 0.01
+    assert int(outer.sum()) > 100 and int(inner.sum()) > 100 and int((outer & (inwards > 0.0)).sum()) > 10
+    assert torch.allclose(left[outer], torch.ones(3), atol=1e-4)
+    assert torch.allclose(left[inner], avatar.cavity.expand(int(inner.sum()), 3), atol=1e-4)
 
 
 def test_shut_lids_hide_the_eyeballs_and_open_lids_show_them(head, avatar, rest):

@@ -145,8 +145,8 @@ def _grazing(
     """Find what may streak of skin and hair; eyes and teeth lie too deep to be turned to the front."""
     rows = torch.nonzero(part[: points.visible_count] <= int(Part.SCALP)).squeeze(-1)
     column, row = points.pixel[rows].long().unbind(-1)
-    face = (portrait.labels[row, column] == int(Parsed.FACE)) & bare[rows]
-    return grazing_of(points, rows, face, mirror, pixel)
+    face = portrait.labels[row, column] == int(Parsed.FACE)
+    return grazing_of(points, rows, face, face & bare[rows], mirror, pixel)
 
 
 def _off_ears(points: HeadPoints, part: Int[Tensor, "n"], model: HeadModel) -> Bool[Tensor, "v"]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from ..head.camera import Camera
 from ..head.head_fit import HeadFit
 from ..motion.deform import carried
+from ..smoothstep import smoothstep
 from .avatar import Avatar
 from .backs import shown_from
 from .densify import CHILD_SHRINK, child_offset
@@ -26,6 +28,9 @@ WIDE_SPREAD = 0.43
 """The same for the part of the distance beyond one pixel, where that filter no longer helps."""
 DISC_SPREAD = 0.6
 """The same on the head model, whose points lie less regularly."""
+INWARDS = (0.1, 0.3)
+"""Cosine between the inner side of a cheek and the way to the camera over which it comes to lie in the dark: what is
+seen edge-on is the outer rim of a jaw, which would get a dark line."""
 
 
 def frame_gaussians(
@@ -99,18 +104,18 @@ def _shown(
     return factor
 
 
-def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Bool[Tensor, "k"]:
-    """Tell which of the cheeks turn their inner side to the camera: it sees them from within an open mouth."""
+def _turned_away(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Float[Tensor, "k"]:
+    """Return how far each of the cheeks turns its inner side to the camera: it sees them from within an open mouth."""
     corners = vertices[avatar.discs.vertices[avatar.cheeks - avatar.seen_count]]
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return ((camera.place - corners[:, 0]) * normal).sum(dim=-1) < 0.0
+    return smoothstep(-cosine_similarity(camera.place - corners[:, 0], normal, dim=-1), *INWARDS)
 
 
 def _harmonics(avatar: Avatar, vertices: Float[Tensor, "vertices 3"], camera: Camera) -> Float[Tensor, "g 4 3"]:
     """Return the avatar's harmonics as ``camera`` sees them: cheeks from within in the dark, mouth and rim as lit."""
     rows, sh = avatar.cheeks, avatar.harmonics.clone()
-    dark, colours = _turned_away(avatar, vertices, camera), avatar.colours[rows]
-    sh[rows, 0] = (torch.where(dark[:, None], colours * avatar.cavity, colours) - 0.5) / SH_C0
+    dark, colours = _turned_away(avatar, vertices, camera)[:, None], avatar.colours[rows]
+    sh[rows, 0] = (colours * (1.0 - dark * (1.0 - avatar.cavity)) - 0.5) / SH_C0
     avatar.mouth_light.dim(sh, vertices)
     avatar.rims.turn(sh, camera)
     return sh

@@ -26,9 +26,11 @@ from .neighbours import pixel_rows
 STREAK, FACE_STREAK = 3.0, 1.5
 """Distance in pixels of what were neighbouring pixels from which a point begins to fade; at twice this it is gone.
 
-Once the head has turned, the skin of the face fades sooner than hair and ears: the head model's skin under it is much
-the same, while the rim of a cheek, drawn out, is a dark and jagged line.
+Once the head has turned, the skin of the face fades sooner than hair: the head model's skin under it is much the same,
+while the rim of a cheek, drawn out, is a dark and jagged line, and an ear's lobe a spike.
 """
+STEPS = (1, 3)
+"""Pixels to the neighbours that count: at a step in depth the outermost two or three pixels may hold together."""
 NEAR, FAR = math.radians(5.0), math.radians(15.0)
 """Turns from the source's view between which the face's limit falls: before, it is expressions that stretch skin."""
 
@@ -39,8 +41,8 @@ class Grazing(Record):
 
     rows: Int[Tensor, "k"]
     """Of the visible points."""
-    neighbours: Int[Tensor, "2 2 k"]
-    """Rows of the points in the pixels before and behind along both axes of the picture, or the point's own."""
+    neighbours: Int[Tensor, "4 2 k"]
+    """Rows of the points so many `STEPS` before and behind along both axes of the picture, or the point's own."""
     mirrored: Int[Tensor, "m"]
     """Rows, among all points, of the mirrored points whose twin is one of ``rows``."""
     twin: Int[Tensor, "m"]
@@ -76,8 +78,9 @@ class Grazing(Record):
         rows, neighbours, center = self.rows.numpy(), self.neighbours.numpy(), tuple(eye.numpy())
         seen = rows, np.arange(len(rows)), np.eye(3, dtype=np.float32)
         mirrored = self.mirrored.numpy(), self.twin.numpy(), self.mirror.vectors.numpy()
+        shape = rows, neighbours, np.repeat(np.array(STEPS, np.float32), 2)
         for points, origin, mirror in (seen, mirrored):
-            fade(points, origin, rows, neighbours, mirror, center, streak.numpy(), positions.numpy(), factor.numpy())
+            fade(points, origin, *shape, mirror, center, streak.numpy(), positions.numpy(), factor.numpy())
 
     def _plain(
         self,
@@ -93,17 +96,29 @@ class Grazing(Record):
 
 
 def grazing_of(
-    points: HeadPoints, rows: Int[Tensor, "k"], face: Bool[Tensor, "k"], mirror: Mirror, pixel: float
+    points: HeadPoints,
+    rows: Int[Tensor, "k"],
+    face: Bool[Tensor, "k"],
+    smooth: Bool[Tensor, "k"],
+    mirror: Mirror,
+    pixel: float,
 ) -> Grazing:
     """Find those of the visible points ``rows`` whose neighbours lie far from them in space, on both sides.
 
-    ``face`` tells which of them are skin of the face; ``pixel`` is the distance of neighbouring pixels on a surface
-    that faces the camera, in units.
+    Args:
+        points: The point cloud.
+        rows: What may fade.
+        face: Which of them are skin of the face.
+        smooth: Which of them lie on a surface without folds, where farther neighbours count as well: not on an ear.
+        mirror: What made the mirrored points.
+        pixel: Distance of neighbouring pixels on a surface that faces the camera, in units.
     """
-    grid = pad(pixel_rows(points), (1, 1, 1, 1), value=-1)
-    column, row = (points.pixel[rows].long() + 1).unbind(-1)
-    beside = [[grid[row + dy * s, column + dx * s] for s in (1, -1)] for dx, dy in ((1, 0), (0, 1))]
+    reach = max(STEPS)
+    grid = pad(pixel_rows(points), (reach,) * 4, value=-1)
+    column, row = (points.pixel[rows].long() + reach).unbind(-1)
+    beside = [[grid[row + dy * s, column + dx * s] for s in (k, -k)] for k in STEPS for dx, dy in ((1, 0), (0, 1))]
     neighbours = torch.stack([torch.stack(pair) for pair in beside])
+    neighbours[2:, :, ~smooth] = -1
     neighbours = torch.where(neighbours >= 0, neighbours, rows)
     gaps = points.positions[neighbours] - points.positions[rows]
     steep = _alone(gaps) > pixel * torch.where(face, FACE_STREAK, STREAK)
@@ -117,19 +132,19 @@ def grazing_of(
     )
 
 
-def _alone(gaps: Float[Tensor, "2 2 k 3"]) -> Float[Tensor, "k"]:
-    """Return how far each point is from the nearer of its neighbours along an axis, for the worse of both axes.
+def _alone(gaps: Float[Tensor, "4 2 k 3"]) -> Float[Tensor, "k"]:
+    """Return how far each point is, per pixel, from the nearer of its neighbours along an axis, for the worst of all.
 
     A neighbour that is not there does not count; a point that has none along an axis is not judged by it.
     """
-    length = gaps.norm(dim=-1)
+    length = gaps.norm(dim=-1) / gaps.new_tensor([step for step in STEPS for _ in range(2)])[:, None, None]
     before, behind = length.unbind(1)
     nearer = torch.where((before > 0) & (behind > 0), torch.minimum(before, behind), torch.maximum(before, behind))
     return nearer.amax(dim=0)
 
 
 def _left(
-    gaps: Float[Tensor, "2 2 k 3"], positions: Float[Tensor, "k 3"], eye: Float[Tensor, "3"], streak: Float[Tensor, "k"]
+    gaps: Float[Tensor, "4 2 k 3"], positions: Float[Tensor, "k 3"], eye: Float[Tensor, "3"], streak: Float[Tensor, "k"]
 ) -> Float[Tensor, "k"]:
     """Return what is left of points that an ``eye`` sees so far from their neighbours."""
     sight = normalize(eye - positions, dim=-1)

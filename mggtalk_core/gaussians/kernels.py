@@ -161,22 +161,22 @@ def _seen_gap(positions, here, there, sight):  # noqa: ANN001, ANN202
 
 
 @compiled(fastmath=_FAST)
-def fade(points, origin, rows, neighbours, mirror, eye, streak, positions, factor):  # noqa: ANN001, ANN201
+def fade(points, origin, rows, neighbours, steps, mirror, eye, streak, positions, factor):  # noqa: ANN001, ANN201
     """Multiply the ``factor`` of some ``points`` by what a turn leaves of them; see `Grazing`.
 
-    ``origin`` says for each of them which column of ``rows`` [K] and ``neighbours`` [2,2,K] it has its gaps from, and
-    ``mirror`` [3,3] leads from the points' directions to those of the gaps; ``eye`` is the camera's place, ``streak``
-    [K] the distance from which points fade, and over which.
+    ``origin`` says for each of them which column of ``rows`` [K] and ``neighbours`` [A,2,K], ``steps`` [A] pixels away,
+    it has its gaps from, and ``mirror`` [3,3] leads from the points' directions to those of the gaps; ``eye`` is the
+    camera's place, ``streak`` [K] the distance from which points fade, and over which.
     """
     for i in range(len(points)):
         k, point = origin[i], points[i]
         x, y, z = eye[0] - positions[point, 0], eye[1] - positions[point, 1], eye[2] - positions[point, 2]
         scale = _ONE / max(_length(x, y, z), _TINY)
         sight, farthest = _turned(mirror, scale * x, scale * y, scale * z), _ZERO
-        for axis in range(2):
+        for axis in range(len(steps)):
             before = _seen_gap(positions, rows[k], neighbours[axis, 0, k], sight)
             behind = _seen_gap(positions, rows[k], neighbours[axis, 1, k], sight)
             both = (before > _ZERO) & (behind > _ZERO)
-            farthest = max(farthest, min(before, behind) if both else max(before, behind))
+            farthest = max(farthest, (min(before, behind) if both else max(before, behind)) / steps[axis])
         t = min(max(farthest / streak[k] - _ONE, _ZERO), _ONE)
         factor[point] *= _ONE - t * t * (F(3) - F(2) * t)
