@@ -16,7 +16,7 @@ from mggtalk_core.geometry.mirror_plane import mirror_plane
 from mggtalk_core.geometry.points import Label
 from mggtalk_core.geometry.reconstruct import reconstruct_surface
 from mggtalk_core.geometry.silhouette import SOLID, eroded, tucked_in
-from mggtalk_core.geometry.symmetry import BESIDE, SCRAP, TUCK, agrees_with_picture, symmetric_geometry
+from mggtalk_core.geometry.symmetry import BESIDE, CHEEKS, SCRAP, TUCK, agrees_with_picture, symmetric_geometry
 from mggtalk_core.geometry.teeth import behind_seen_mouth, upper_jaw
 from mggtalk_core.head.camera import Camera
 from mggtalk_core.head.hairline import on_ears
@@ -177,6 +177,19 @@ def test_mirroring_fills_the_far_side_only_when_it_is_hidden(frontal, turned):
     mirrored = turned.points.positions[first : first + turned.points.mirrored_count]
     # The head is turned so that the subject's right is hidden; its twin comes from the left.
     assert (torch.sign(mirrored[:, 0]) == torch.sign(mirrored[:, 0].median())).float().mean() > 0.95
+
+
+def test_hair_before_the_cheeks_is_not_mirrored(turned):
+    """Where it hangs into the face; on forehead and skull it is."""
+    labels = torch.full_like(turned.surface.portrait.labels, int(Parsed.HAIR))
+    surface = replace(turned.surface, portrait=replace(turned.surface.portrait, labels=labels))
+    points = symmetric_geometry(surface, turned.model)
+    triangle = points.triangle[points.mirror_of]
+    corners = turned.model.mean[turned.model.triangles[triangle.clamp(min=0)]]
+    height = (corners * points.barycentric[points.mirror_of][..., None]).sum(dim=1)[:, 1]
+    face = (triangle >= 0) & (turned.model.parts[turned.model.triangles[triangle.clamp(min=0), 0]] == int(Part.FACE))
+    assert not (face & (height < CHEEKS)).any() and (face & (height > 0.2)).sum() > 100
+    assert 1000 < points.mirrored_count < turned.points.mirrored_count
 
 
 def test_mirrored_points_do_not_contradict_the_picture(turned):

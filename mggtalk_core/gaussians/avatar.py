@@ -145,7 +145,7 @@ def _grazing(
     """Find what may streak of skin and hair; eyes and teeth lie too deep to be turned to the front."""
     rows = torch.nonzero(part[: points.visible_count] <= int(Part.SCALP)).squeeze(-1)
     column, row = points.pixel[rows].long().unbind(-1)
-    face = portrait.labels[row, column] == int(Parsed.FACE)
+    face = (portrait.labels[row, column] == int(Parsed.FACE)) | (part[rows] == int(Part.FACE))
     return grazing_of(points, rows, face, face & bare[rows], mirror, pixel)
 
 

@@ -50,7 +50,7 @@ class Grazing(Record):
     mirror: Mirror
     """What made the mirrored points."""
     face: Bool[Tensor, "k"]
-    """Which of ``rows`` are skin of the face."""
+    """Which of ``rows`` are skin of the face, or lie on it."""
     pixel: float
     """Distance of neighbouring pixels on a surface that faces the source's camera, units."""
     source: Camera
@@ -108,7 +108,7 @@ def grazing_of(
     Args:
         points: The point cloud.
         rows: What may fade.
-        face: Which of them are skin of the face.
+        face: Which of them are skin of the face, or lie on it.
         smooth: Which of them lie on a surface without folds, where farther neighbours count as well: not on an ear.
         mirror: What made the mirrored points.
         pixel: Distance of neighbouring pixels on a surface that faces the camera, in units.

@@ -11,6 +11,7 @@ from ..head.hairline import on_ears
 from ..head.model import HeadModel
 from ..head.parts import Part
 from ..parallel import one_thread
+from ..portrait.parsing import Label as Parsed
 from .interior import HiddenPoints, hidden_points
 from .mirror_plane import MirrorPlane, mirror_plane
 from .points import HeadPoints, Label
@@ -28,6 +29,8 @@ TUCK = 0.05
 RIM, BESIDE = 7, 17
 """Windows in pixels by which it is to keep off the soft edge of the head, which it would show through, and in which
 points count as lying at the rim."""
+CHEEKS = 0.0
+"""Height on the mean head (units of 10 cm from the eyes) below which the face is cheeks and jaw: above, hair grows."""
 SCRAP = 5
 """Diameter in pixels of the smallest patch of mirrored points."""
 
@@ -79,10 +82,15 @@ def symmetric_geometry(
 def _mirror_sources(
     surface: Surface, model: HeadModel, do_not_mirror: Bool[Tensor, "512 512"] | None
 ) -> Bool[Tensor, "512 512"]:
-    """Return the pixels to mirror: opaque, allowed, and not on an inner part, whose other side the model has."""
-    outer = model.parts[model.triangles[:, 0]] <= int(Part.SCALP)
-    inside = (surface.triangle >= 0) & ~outer[surface.triangle.clamp(min=0).long()]
-    sources = surface.mask & (surface.portrait.matte[0] > OPAQUE) & ~inside
+    """Return the pixels to mirror: opaque, allowed, and not on an inner part, whose other side the model has.
+
+    Nor hair that lies on the model's cheeks and jaw: it hangs before or behind them, and would paint the other cheek.
+    """
+    part = model.parts[model.triangles[:, 0]][surface.triangle.clamp(min=0).long()].long()
+    part = torch.where(surface.triangle >= 0, part, -1)
+    cheek = (part == int(Part.FACE)) & (_places(surface, model)[..., 1] < CHEEKS)
+    stray = cheek & (surface.portrait.labels == int(Parsed.HAIR))
+    sources = surface.mask & (surface.portrait.matte[0] > OPAQUE) & (part <= int(Part.SCALP)) & ~stray
     if do_not_mirror is None:
         return sources
     if do_not_mirror.shape != sources.shape:
@@ -126,9 +134,13 @@ def _scraps(keep: Bool[Tensor, "512 512"], surface: Surface, model: HeadModel) -
 
     window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SCRAP, SCRAP))
     opened = cv2.morphologyEx(keep.byte().cpu().numpy(), cv2.MORPH_OPEN, window)
+    return keep & ~torch.from_numpy(opened > 0).to(keep.device) & ~on_ears(_places(surface, model))
+
+
+def _places(surface: Surface, model: HeadModel) -> Float[Tensor, "512 512 3"]:
+    """Return where on the mean head every pixel lies; 0 off the mesh."""
     corners = model.mean[model.triangles[surface.triangle.clamp(min=0).long()]]
-    place = (corners * surface.barycentric.permute(1, 2, 0)[..., None]).sum(dim=2)
-    return keep & ~torch.from_numpy(opened > 0).to(keep.device) & ~((surface.triangle >= 0) & on_ears(place))
+    return (corners * surface.barycentric.permute(1, 2, 0)[..., None]).sum(dim=2)
 
 
 def _joined(
