@@ -67,20 +67,33 @@ def symmetric_geometry(
     surface = with_seen_mouth(surface, model)
     rows, columns = torch.nonzero(surface.mask, as_tuple=True)
     visible = surface.position_map[:, rows, columns].T
-    source = _mirror_sources(surface, model, do_not_mirror)[rows, columns].nonzero().squeeze(-1)
+    places = _places(surface, model)
+    source = _mirror_sources(surface, model, places, do_not_mirror)[rows, columns].nonzero().squeeze(-1)
     plane = (mirror_plane(surface, model) if plane is None else plane).to(visible.device)
     mirrored = _off_the_rim(plane.reflect(visible[source]), surface)
     keep = voxel_filter(visible, mirrored, voxel=voxel, radius=radius, occlusion=occlusion)
     keep &= agrees_with_picture(mirrored, surface)
     kept = torch.zeros_like(surface.mask)
     kept[rows[source], columns[source]] = keep
-    keep &= ~_scraps(kept, surface, model)[rows[source], columns[source]]
+    keep &= ~_scraps(kept, places)[rows[source], columns[source]]
     hidden = hidden_points(surface, model)
     return _joined(surface, torch.stack((columns, rows), dim=1), visible, mirrored[keep], source[keep], hidden, plane)
 
 
+def _places(surface: Surface, model: HeadModel) -> Float[Tensor, "512 512 3"]:
+    """Return where on the mean head every pixel lies; 0 off the mesh."""
+    places = surface.mask.new_zeros(*surface.mask.shape, 3, dtype=torch.float32)
+    row, column = torch.nonzero(surface.triangle >= 0, as_tuple=True)
+    corners = model.mean[model.triangles[surface.triangle[row, column].long()]]
+    places[row, column] = (corners * surface.barycentric[:, row, column].T[..., None]).sum(dim=1)
+    return places
+
+
 def _mirror_sources(
-    surface: Surface, model: HeadModel, do_not_mirror: Bool[Tensor, "512 512"] | None
+    surface: Surface,
+    model: HeadModel,
+    places: Float[Tensor, "512 512 3"],
+    do_not_mirror: Bool[Tensor, "512 512"] | None,
 ) -> Bool[Tensor, "512 512"]:
     """Return the pixels to mirror: opaque, allowed, and not on an inner part, whose other side the model has.
 
@@ -88,7 +101,7 @@ def _mirror_sources(
     """
     part = model.parts[model.triangles[:, 0]][surface.triangle.clamp(min=0).long()].long()
     part = torch.where(surface.triangle >= 0, part, -1)
-    cheek = (part == int(Part.FACE)) & (_places(surface, model)[..., 1] < CHEEKS)
+    cheek = (part == int(Part.FACE)) & (places[..., 1] < CHEEKS)
     stray = cheek & (surface.portrait.labels == int(Parsed.HAIR))
     sources = surface.mask & (surface.portrait.matte[0] > OPAQUE) & (part <= int(Part.SCALP)) & ~stray
     if do_not_mirror is None:
@@ -125,7 +138,7 @@ def agrees_with_picture(points: Float[Tensor, "m 3"], surface: Surface) -> Bool[
     return ~in_picture | (silhouette(surface)[row, column] & behind)
 
 
-def _scraps(keep: Bool[Tensor, "512 512"], surface: Surface, model: HeadModel) -> Bool[Tensor, "512 512"]:
+def _scraps(keep: Bool[Tensor, "512 512"], places: Float[Tensor, "512 512 3"]) -> Bool[Tensor, "512 512"]:
     """Return the pixels whose mirror images, among all that are kept, form no patch of some size.
 
     They would lie as flecks and ladders on the head model's skin, or hang in the air. Of an ear every piece helps.
@@ -134,13 +147,7 @@ def _scraps(keep: Bool[Tensor, "512 512"], surface: Surface, model: HeadModel) -
 
     window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SCRAP, SCRAP))
     opened = cv2.morphologyEx(keep.byte().cpu().numpy(), cv2.MORPH_OPEN, window)
-    return keep & ~torch.from_numpy(opened > 0).to(keep.device) & ~on_ears(_places(surface, model))
-
-
-def _places(surface: Surface, model: HeadModel) -> Float[Tensor, "512 512 3"]:
-    """Return where on the mean head every pixel lies; 0 off the mesh."""
-    corners = model.mean[model.triangles[surface.triangle.clamp(min=0).long()]]
-    return (corners * surface.barycentric.permute(1, 2, 0)[..., None]).sum(dim=2)
+    return keep & ~torch.from_numpy(opened > 0).to(keep.device) & ~on_ears(places)
 
 
 def _joined(
