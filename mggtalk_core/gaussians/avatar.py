@@ -152,8 +152,7 @@ def _grazing(
 def _off_ears(points: HeadPoints, part: Int[Tensor, "n"], model: HeadModel) -> Bool[Tensor, "v"]:
     """Tell which visible points lie on the head model, but not on its ears."""
     count = points.visible_count
-    corners = model.mean[model.triangles[points.triangle[:count].clamp(min=0)]]
-    place = (corners * points.barycentric[:count, :, None]).sum(dim=1)
+    place = model.mean_places(points.triangle[:count], points.barycentric[:count])
     return (part[:count] >= 0) & ~on_ears(place)
 
 

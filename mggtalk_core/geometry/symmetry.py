@@ -84,8 +84,7 @@ def _places(surface: Surface, model: HeadModel) -> Float[Tensor, "512 512 3"]:
     """Return where on the mean head every pixel lies; 0 off the mesh."""
     places = surface.mask.new_zeros(*surface.mask.shape, 3, dtype=torch.float32)
     row, column = torch.nonzero(surface.triangle >= 0, as_tuple=True)
-    corners = model.mean[model.triangles[surface.triangle[row, column].long()]]
-    places[row, column] = (corners * surface.barycentric[:, row, column].T[..., None]).sum(dim=1)
+    places[row, column] = model.mean_places(surface.triangle[row, column], surface.barycentric[:, row, column].T)
     return places
 
 

@@ -87,6 +87,10 @@ class HeadModel(Record):
             vertices[eye] = (vertices[eye] - center) @ turn.T + center
         return vertices
 
+    def mean_places(self, triangle: Int[Tensor, "n"], barycentric: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Return where on the mean head points lie by their triangle; 0 off the mesh (-1, with weights of 0)."""
+        return (self.mean[self.triangles[triangle.clamp(min=0).long()]] * barycentric[..., None]).sum(dim=1)
+
     def landmarks(self, vertices: Float[Tensor, "v 3"]) -> Float[Tensor, "478 3"]:
         """Return where the 478 face mesh landmarks lie on a head in any space."""
         return (vertices[self.landmark_vertices] * self.landmark_weights[..., None]).sum(dim=1)
